@@ -1,0 +1,1 @@
+"""Complete solutions of the course, and the core that all of them share."""

@@ -1,0 +1,1 @@
+"""What every phase shares: measurement, hardware facts, vision, the model zoo. Imports no phase."""
