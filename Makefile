@@ -1,0 +1,59 @@
+# The front door. `make help` lists what there is.
+# Every target that needs the virtual environment makes it first, and finds it again the next time.
+
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+OUT ?= out
+EDGE := solutions/phase4_production/video_analysis/edge_inference.py
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types docs check bench soak yardsticks clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv and install everything (torch alone is several GB; done once)
+
+$(READY): pyproject.toml .ci/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11 " + "$(MAKECMDGOALS)")'
+	@echo "== creating $(VENV) and installing the pinned packages (several minutes the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --disable-pip-version-check --quiet --progress-bar off -c .ci/constraints.txt -e ".[dev]"
+	@touch $(READY)
+	@echo "== ready: $(VENV)"
+
+demo: $(READY) ## detect, track and classify the actors of a synthetic street, write an annotated video
+	@mkdir -p $(OUT)
+	$(PY) $(EDGE) --output $(OUT)/demo.mp4 --events $(OUT)/demo.jsonl --json $(OUT)/demo.json
+	@echo "== look at $(OUT)/demo.mp4"
+
+test: $(READY) ## run the tests
+	$(PY) -m pytest
+
+lint: $(READY) ## style: ruff format and lint
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+
+types: $(READY) ## types: mypy
+	$(PY) -m mypy
+
+docs: $(READY) ## documentation: links, commands and examples
+	$(PY) -m pytest -q tests/meta/test_docs.py
+
+check: lint types test ## everything a change must pass: ruff, mypy, pytest (documentation included)
+
+bench: $(READY) ## measure this machine: pipeline, tracker (MLI_DATA adds the real clips)
+	@mkdir -p $(OUT)
+	$(PY) benchmarks/edge_bars.py --json $(OUT)/edge_bars.json
+	$(PY) benchmarks/tracker_speed.py --json $(OUT)/tracker_speed.json
+
+soak: $(READY) ## long runs: memory and threads over many minutes
+	$(PY) -m pytest -m soak --timeout 3600
+
+yardsticks: $(READY) ## reference trackers and scorers to compare with (without their GUI build of OpenCV)
+	$(PY) -m pip install --disable-pip-version-check --quiet --no-deps -r .ci/yardsticks.txt
+
+clean: ## remove the virtual environment and what the runs wrote
+	rm -rf $(VENV) $(OUT) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

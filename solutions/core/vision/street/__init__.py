@@ -1,0 +1,1 @@
+"""The parts of the synthetic street; `solutions.core.vision.scenes` is its face."""

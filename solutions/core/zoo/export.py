@@ -1,0 +1,81 @@
+"""Embedded networks as files: half-precision torch weights, and the ONNX graph made from exactly those."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import nn
+
+from solutions.core.zoo.networks import CropNet, StreetNet, fold_batchnorm
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Store the state dict with its floating tensors in float16: half the size, and what the ONNX file is made from."""
+    state = {name: t.half() if t.is_floating_point() else t for name, t in model.state_dict().items()}
+    torch.save(state, path)
+
+
+def load_weights(model: nn.Module, path: Path) -> nn.Module:
+    """`model` in eval mode with the weights of `path`, as float32."""
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    model.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})
+    return model.eval()
+
+
+def export_detector(model: StreetNet, path: Path, *, labels: tuple[str, ...], input_hw: tuple[int, int]) -> None:
+    """Write `images` [batch, 3, 32 a, 32 b] -> `grid`; batch, a and b are free."""
+    example = torch.rand(2, 3, *input_hw) * 255
+    sizes = {0: torch.export.Dim("batch"), 2: 32 * torch.export.Dim("rows32"), 3: 32 * torch.export.Dim("columns32")}
+    facts = {"head": "grid", "labels": ",".join(labels), "input_hw": f"{input_hw[0]},{input_hw[1]}"}
+    _export(model, example, path, ["images"], ["grid"], sizes, facts)
+
+
+def export_classifier(
+    model: CropNet, path: Path, *, labels: tuple[str, ...], colours: tuple[str, ...], input_hw: tuple[int, int]
+) -> None:
+    """Write `crops` [batch, 3, 48, 48] -> `classes`, `colours`; the batch is free."""
+    example = torch.rand(2, 3, *input_hw) * 255
+    facts = {
+        "head": "crop",
+        "labels": ",".join(labels),
+        "colours": ",".join(colours),
+        "input_hw": f"{input_hw[0]},{input_hw[1]}",
+    }
+    _export(model, example, path, ["crops"], ["classes", "colours"], {0: torch.export.Dim("batch")}, facts)
+
+
+def _export(
+    model: nn.Module,
+    example: torch.Tensor,
+    path: Path,
+    inputs: list[str],
+    outputs: list[str],
+    sizes: dict[int, torch.export.Dim],
+    facts: dict[str, str],
+) -> None:
+    folded = fold_batchnorm(copy.deepcopy(model).eval())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations are not ours to mend
+        program = torch.onnx.export(
+            folded,
+            (example,),
+            dynamo=True,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=(sizes,),
+            verbose=False,
+        )
+    proto = program.model_proto  # type: ignore[union-attr]
+    for node in proto.graph.node:
+        node.ClearField("metadata_props")  # where each node came from in Python: 3 times the size of the weights' names
+        node.ClearField("doc_string")
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output):
+        value.ClearField("metadata_props")
+    for key, fact in facts.items():
+        proto.metadata_props.add(key=key, value=fact)
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save(proto, path)

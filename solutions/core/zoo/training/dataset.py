@@ -1,0 +1,120 @@
+"""Pictures of the synthetic street with their truth, rendered once and kept on disk.
+
+Training seeds start at 0, held-out seeds at `HELD_OUT_SEED`; no seed is ever in both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from solutions.core.vision import scenes
+from solutions.core.vision.images import crop_batch, letterbox
+
+INPUT_HW = (192, 320)
+CROP_HW = (48, 48)
+HELD_OUT_SEED = 1_000_000
+INSTANTS_PER_SEED = 6
+CROPS_PER_IMAGE = 5
+_SIZES_HW = ((360, 640), (360, 640), (720, 1280), (270, 480), (180, 320))
+
+
+@dataclass(frozen=True, slots=True)
+class StreetData:
+    """`images` uint8 [K, 192, 320, 3] BGR; the truth of image k is rows `starts[k]:starts[k + 1]` of the other arrays.
+
+    boxes float32 [R, 4] xyxy in network pixels, class_ids int64 [R], ignore bool [R]. Crops of well visible actors:
+    `crops` uint8 [Q, 3, 48, 48] with `crop_labels` int64 [Q, 2] (class, colour).
+    """
+
+    images: np.ndarray
+    starts: np.ndarray
+    boxes: np.ndarray
+    class_ids: np.ndarray
+    ignore: np.ndarray
+    crops: np.ndarray
+    crop_labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def _recipe_key(first_seed: int, images: int) -> str:
+    """Hash of everything that decides the pictures: the renderer's sources, this file, and the numbers."""
+    digest = hashlib.sha256(f"{first_seed} {images}".encode())
+    vision = Path(scenes.__file__).parent
+    for source in (Path(__file__), *sorted(vision.glob("scenes.py")), *sorted((vision / "street").glob("*.py"))):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def street_data(first_seed: int, images: int, cache: Path, *, progress: Callable[[int], None]) -> StreetData:
+    """`images` pictures from the seeds after `first_seed`, from the cache or rendered now (about 50 ms each).
+
+    `progress` is called with the number of finished pictures.
+    """
+    folder = cache / f"street-{_recipe_key(first_seed, images)}"
+    if not (folder / "labels.npz").exists():
+        _render(first_seed, images, folder, progress)
+    labels = np.load(folder / "labels.npz")
+    return StreetData(np.load(folder / "images.npy", mmap_mode="r"), **{name: labels[name] for name in labels.files})
+
+
+def _render(first_seed: int, images: int, folder: Path, progress: Callable[[int], None]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    store = np.lib.format.open_memmap(
+        folder / "images.npy", mode="w+", dtype=np.uint8, shape=(images, *INPUT_HW, 3)
+    )
+    starts, boxes, class_ids, ignore, crops, crop_labels = [0], [], [], [], [], []
+    scene = None
+    for number in range(images):
+        chance = np.random.default_rng((first_seed, number))
+        if number % INSTANTS_PER_SEED == 0:
+            size_hw = _SIZES_HW[chance.integers(len(_SIZES_HW))]
+            traffic = float(chance.uniform(0.6, 1.6))
+            scene = scenes.StreetScene(first_seed + number // INSTANTS_PER_SEED, size_hw=size_hw, traffic=traffic)
+        else:
+            scene.advance(float(chance.uniform(4.0, 9.0)))
+        pixels, truth = scene.render()
+        pixels = _camera(pixels, chance)
+        canvas, transform = letterbox(pixels, INPUT_HW, centre=False)
+        store[number] = canvas
+        boxes.append(transform.to_canvas(truth.boxes))
+        class_ids.append(truth.class_ids)
+        ignore.append(~scenes.counts(truth, pixels.shape[:2]))
+        starts.append(starts[-1] + len(truth.ids))
+        rows = np.flatnonzero((truth.visible >= 0.5) & ~ignore[-1])
+        rows = chance.permutation(rows)[:CROPS_PER_IMAGE]
+        crops.append(crop_batch(pixels, _jitter(truth.boxes[rows], chance), CROP_HW))
+        crop_labels.append(np.stack((truth.class_ids[rows], truth.colour_ids[rows]), 1))
+        progress(number + 1)
+    store.flush()
+    np.savez(
+        folder / "labels.npz",
+        starts=np.array(starts),
+        boxes=np.concatenate(boxes).astype(np.float32),
+        class_ids=np.concatenate(class_ids),
+        ignore=np.concatenate(ignore),
+        crops=np.concatenate(crops),
+        crop_labels=np.concatenate(crop_labels),
+    )
+
+
+def _camera(pixels: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+    """Half of the pictures pass through JPEG, as a stand-in for what video compression leaves of them."""
+    if chance.random() < 0.5:
+        return pixels
+    quality = int(chance.integers(35, 95))
+    _, packed = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(packed, cv2.IMREAD_COLOR)
+
+
+def _jitter(boxes: np.ndarray, chance: np.random.Generator) -> np.ndarray:
+    """Boxes moved by a few percent of their size, since a detector's boxes are never exact."""
+    size = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    return boxes + size * chance.normal(0, 0.04, boxes.shape).astype(np.float32)

@@ -1,0 +1,128 @@
+"""The YOLO family: YOLOX (raw or decoded), YOLOv5 and YOLOv8/11 as their exporters write them.
+
+Sources: YOLOX (Ge et al. 2021) `demo/ONNXRuntime`, ultralytics' YOLOv5 and YOLOv8 ONNX exports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+
+from solutions.core.errors import ConfigError
+from solutions.core.vision.detection import Detections
+from solutions.core.vision.images import PixelFormat
+from solutions.phase4_production.video_analysis.heads.base import Fit, Head, check_classes, corners, only_output
+from solutions.phase4_production.video_analysis.heads.labels import COCO_80
+
+STRIDES = (8, 16, 32)
+
+
+@lru_cache(maxsize=8)
+def grid_points(canvas_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Cell indices float32 [A, 2] (x, y) and strides float32 [A] of the rows of a YOLOX output."""
+    height, width = canvas_hw
+    cells, strides = [], []
+    for stride in STRIDES:
+        y, x = np.mgrid[: height // stride, : width // stride]
+        cells.append(np.stack((x.ravel(), y.ravel()), axis=1))
+        strides.append(np.full(x.size, stride))
+    return np.concatenate(cells).astype(np.float32), np.concatenate(strides).astype(np.float32)
+
+
+def anchor_points(canvas_hw: tuple[int, int]) -> int:
+    """Number of cells over all strides: the rows of YOLOX and YOLOv8; YOLOv5 has three anchors in each."""
+    return sum((canvas_hw[0] // stride) * (canvas_hw[1] // stride) for stride in STRIDES)
+
+
+def confident_rows(
+    objectness: np.ndarray, class_scores: np.ndarray, score_threshold: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows whose best objectness x class score reaches the threshold, those scores, and their classes.
+
+    A class score is at most 1, so rows of low objectness leave before their classes are looked at.
+    """
+    rows = np.flatnonzero(objectness >= score_threshold)
+    chosen = class_scores[rows]
+    class_ids = chosen.argmax(axis=1)
+    scores = objectness[rows] * chosen[np.arange(len(rows)), class_ids]
+    keep = scores >= score_threshold
+    return rows[keep], scores[keep], class_ids[keep].astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class YoloxHead(Head):
+    """YOLOX: [A, 5 + C] with raw centres and sizes, objectness and class scores already through the sigmoid."""
+
+    name: ClassVar[str] = "yolox"
+
+    labels: tuple[str, ...] = COCO_80
+    input_hw: tuple[int, int] = (416, 416)
+
+    def decode(self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float) -> Detections:
+        """Centres are (raw + cell) * stride, sizes exp(raw) * stride, the score objectness x class."""
+        table = only_output(outputs, self.name, "[A, 5 + C]", 2)
+        check_classes(table.shape[1] - 5, self)
+        rows, scores, class_ids = confident_rows(table[:, 4], table[:, 5:], score_threshold)
+        cells, strides = grid_points(canvas_hw)
+        if len(cells) != len(table):
+            raise ConfigError(f"YOLOX gives {len(cells)} rows for an input of {canvas_hw}, this model {len(table)}")
+        step = strides[rows, None]
+        centres = (table[rows, :2] + cells[rows]) * step
+        sizes = np.exp(table[rows, 2:4]) * step
+        return Detections(corners(centres[:, 0], centres[:, 1], sizes[:, 0], sizes[:, 1]), scores, class_ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class YoloxDecodedHead(Head):
+    """YOLOX exported with `--decode_in_inference`: as YOLOv5's table, as YOLOX's pixels."""
+
+    name: ClassVar[str] = "yolox-decoded"
+
+    labels: tuple[str, ...] = COCO_80
+    input_hw: tuple[int, int] = (416, 416)
+
+    def decode(self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float) -> Detections:
+        """Rows are centre, size in pixels, objectness, classes."""
+        table = only_output(outputs, self.name, "[A, 5 + C]", 2)
+        check_classes(table.shape[1] - 5, self)
+        rows, scores, class_ids = confident_rows(table[:, 4], table[:, 5:], score_threshold)
+        return Detections(corners(*table[rows, :4].T), scores, class_ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yolov5Head(YoloxDecodedHead):
+    """YOLOv5 and v7: [A, 5 + C], three anchors per cell, centre and size decoded to pixels in the graph."""
+
+    name: ClassVar[str] = "yolov5"
+
+    input_hw: tuple[int, int] = (640, 640)
+    pixels: PixelFormat = PixelFormat(rgb=True, scale=1 / 255)
+    fit: Fit = "centre"
+    score_threshold: float = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yolov8Head(Head):
+    """YOLOv8 and 11: [4 + C, A], centre and size decoded to pixels, no objectness."""
+
+    name: ClassVar[str] = "yolov8"
+
+    labels: tuple[str, ...] = COCO_80
+    input_hw: tuple[int, int] = (640, 640)
+    pixels: PixelFormat = PixelFormat(rgb=True, scale=1 / 255)
+    fit: Fit = "centre"
+    score_threshold: float = 0.25
+    iou_threshold: float = 0.7
+
+    def decode(self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float) -> Detections:
+        """Columns are boxes; the score is the best class score."""
+        table = only_output(outputs, self.name, "[4 + C, A]", 2)
+        check_classes(table.shape[0] - 4, self)
+        best = table[4:].max(axis=0)
+        chosen = table[:, np.flatnonzero(best >= score_threshold)]
+        class_ids = chosen[4:].argmax(axis=0).astype(np.int64)
+        return Detections(corners(*chosen[:4]), chosen[4:].max(axis=0), class_ids)

@@ -1,0 +1,142 @@
+"""Where results go: annotated video, one JSON line per frame, MOTChallenge rows."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from solutions.core.errors import VideoError
+from solutions.core.vision.drawing import Annotator
+from solutions.core.vision.frames import Frame
+from solutions.core.vision.tracks import Tracks
+from solutions.core.vision.video import VideoSink
+from solutions.phase4_production.video_analysis.results import FrameResult
+
+
+class ResultSink(Protocol):
+    """Takes every result in order. A write that fails raises VideoError; close may be called twice."""
+
+    def write(self, frame: Frame, result: FrameResult) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class AnnotatedVideo:
+    """H.264 MP4 of the frames with boxes, ids and labels drawn in.
+
+    Args:
+        path: the file to write.
+        size_hw: height and width of the frames.
+        fps: frames per second of the file.
+        labels: names of the detector's classes.
+    """
+
+    def __init__(self, path: str | Path, *, size_hw: tuple[int, int], fps: float, labels: Sequence[str]) -> None:
+        self._video = VideoSink(path, size_hw=size_hw, fps=fps)
+        self._annotator = Annotator()
+        self._labels = labels
+
+    def write(self, frame: Frame, result: FrameResult) -> None:
+        """Draw on a copy of the frame and encode it."""
+        tracks = result.tracks
+        names = [
+            str(result.labels[track_id]) if track_id in result.labels else self._labels[class_id]
+            for track_id, class_id in zip(tracks.ids.tolist(), tracks.class_ids.tolist(), strict=True)
+        ]
+        self._video.write(self._annotator.draw(frame.pixels, tracks, names))
+
+    def close(self) -> None:
+        """Finish the file, so that it plays."""
+        self._video.close()
+
+
+class _TextSink:
+    """A text file whose every failure is one sentence."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        with self._failures_named():
+            self._handle: TextIO = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed by close()
+
+    def _write(self, text: str) -> None:
+        with self._failures_named():
+            self._handle.write(text)
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        with self._failures_named():
+            self._handle.close()
+
+    @contextlib.contextmanager
+    def _failures_named(self):  # type: ignore[no-untyped-def]
+        try:
+            yield
+        except OSError as error:
+            raise VideoError(
+                f"{self._path} cannot be written: {error.strerror or error}. Choose another place."
+            ) from error
+
+
+class EventLog(_TextSink):
+    """One JSON object per frame and line: stream, frame, pts_s, latency_ms, detected, objects."""
+
+    def __init__(self, path: str | Path, *, labels: Sequence[str]) -> None:
+        super().__init__(path)
+        self._labels = labels
+
+    def write(self, frame: Frame, result: FrameResult) -> None:
+        """Append the line of this frame."""
+        self._write(json.dumps(event_of(result, self._labels)) + "\n")
+
+
+class MotResults(_TextSink):
+    """Rows of MOTChallenge: frame (from 1), id, x, y, w, h, score, -1, -1, -1."""
+
+    def write(self, frame: Frame, result: FrameResult) -> None:
+        """Append a row for each track of this frame."""
+        self._write("".join(mot_rows(result.index + 1, result.tracks)))
+
+
+def mot_rows(frame: int, tracks: Tracks) -> list[str]:
+    """The MOTChallenge rows of one frame, each ended by a newline; `frame` counts from 1."""
+    return [
+        f"{frame},{track_id},{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{score:.4f},-1,-1,-1\n"
+        for track_id, (x1, y1, x2, y2), score in zip(
+            tracks.ids.tolist(), tracks.boxes.tolist(), tracks.scores.tolist(), strict=True
+        )
+    ]
+
+
+def event_of(result: FrameResult, labels: Sequence[str]) -> dict[str, Any]:
+    """A result as JSON values; boxes are x1 y1 x2 y2 in pixels."""
+    objects = []
+    tracks = result.tracks
+    for track_id, box, score, class_id in zip(
+        tracks.ids.tolist(), tracks.boxes.tolist(), tracks.scores.tolist(), tracks.class_ids.tolist(), strict=True
+    ):
+        found: dict[str, Any] = {
+            "id": track_id,
+            "class": labels[class_id],
+            "score": round(score, 4),
+            "box": [round(edge, 1) for edge in box],
+        }
+        label = result.labels.get(track_id)
+        if label is not None:
+            found["label"] = {
+                "class": label.class_name,
+                "colour": label.colour,
+                "confidence": round(label.confidence, 4),
+                "looks": label.looks,
+            }
+        objects.append(found)
+    return {
+        "stream": result.stream_id,
+        "frame": result.index,
+        "pts_s": round(result.pts_s, 4),
+        "latency_ms": round(result.latency_s * 1e3, 3),
+        "detected": result.detections is not None,
+        "objects": objects,
+    }
