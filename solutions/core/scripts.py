@@ -35,22 +35,18 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
         return EXIT_OK
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as JSON, whole or not at all: a crash or a full disk leaves the old file as it was.
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all: a crash or a full disk leaves the old file as it was.
 
     Raises:
-        ConfigError: the folder is missing or cannot be written; the value holds NaN or infinity.
+        ConfigError: the folder is missing or cannot be written.
     """
     path = Path(path)
-    try:
-        text = json.dumps(value, indent=2, allow_nan=False)
-    except ValueError as error:
-        raise ConfigError(f"{path} was not written: the report holds NaN or infinity") from error
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as handle:
-            temporary = handle.name
-            handle.write(text + "\n")
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False, encoding="utf-8") as out:
+            temporary = out.name
+            out.write(text)
         os.chmod(temporary, 0o644)  # NamedTemporaryFile makes it private
         os.replace(temporary, path)
     except OSError as error:
@@ -58,3 +54,16 @@ def write_json(path: str | Path, value: Any) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}. Choose another place.") from error
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as JSON, whole or not at all.
+
+    Raises:
+        ConfigError: the folder is missing or cannot be written; the value holds NaN or infinity.
+    """
+    try:
+        text = json.dumps(value, indent=2, allow_nan=False)
+    except ValueError as error:
+        raise ConfigError(f"{path} was not written: the report holds NaN or infinity") from error
+    write_text(path, text + "\n")

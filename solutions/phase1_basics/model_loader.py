@@ -1,6 +1,6 @@
 """Load any model with one call: `load_model("model.onnx")` looks into the file, not at its name, and picks the runtime.
 
-Every runtime gives the same `Model`, so what follows (profiling, batching, the video pipeline) never asks which one it is.
+Every runtime gives the same `Model`, so what follows (profiling, batching, the video pipeline) never asks which it is.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from solutions.core.errors import BackendUnavailable, ConfigError, ModelLoadErro
 from solutions.core.scripts import EXIT_OK, run, write_json
 from solutions.core.tensors import Model, TensorSpec
 from solutions.core.zoo.external import external_model
+from solutions.core.zoo.registry import embedded, embedded_names
 from solutions.phase1_basics.runtimes import runtimes
 from solutions.phase1_basics.runtimes.content import recognise_content
 
@@ -64,10 +65,12 @@ def locate(path_or_name: str | Path) -> Path:
     path = Path(text).expanduser()
     if path.exists() or path.suffix or len(path.parts) > 1:
         return path
-    return external_model(text)
+    return embedded(text).onnx if text in embedded_names() else external_model(text)
 
 
-def random_inputs(specs: Sequence[TensorSpec], *, batch: int = 1, free: int = 32, seed: int = 0) -> dict[str, np.ndarray]:
+def random_inputs(
+    specs: Sequence[TensorSpec], *, batch: int = 1, free: int = 32, seed: int = 0
+) -> dict[str, np.ndarray]:
     """One random array per input: numbers in 0..1 (integers and bools from 0 and 1).
 
     Args:
@@ -100,7 +103,11 @@ def describe(model: Model, *, batch: int = 1, free: int = 32) -> dict[str, Any]:
         "device": model.device,
         "inputs": [{"name": spec.name, "spec": spec.describe()} for spec in model.inputs],
         "outputs": [
-            {"name": spec.name, "spec": spec.describe(), "got": f"{outputs[spec.name].dtype}{list(outputs[spec.name].shape)}"}
+            {
+                "name": spec.name,
+                "spec": spec.describe(),
+                "got": f"{outputs[spec.name].dtype}{list(outputs[spec.name].shape)}",
+            }
             for spec in model.outputs
         ],
         "metadata": dict(getattr(model, "metadata", {})),

@@ -75,7 +75,7 @@ def test_this_process():
     with peak_rss_during() as peak:
         block = bytearray(b"x") * 50_000_000
     assert len(block) == 50_000_000
-    assert 1 < rss_mb()
+    assert rss_mb() > 1
     if peak.exact:
         assert peak.growth_mb > 40
 

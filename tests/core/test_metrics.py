@@ -125,13 +125,14 @@ def test_paired_ratio_is_reproducible_by_seed():
 
 
 def test_bootstrap_interval_covers_the_truth_about_as_often_as_it_says():
+    # Nominal 95 %. The percentile bootstrap of a median of 30 covers 93 % (1,500 trials); the standard error of 800
+    # trials is 0.9 points, so the bounds are three of them away.
     rng = np.random.default_rng(7)
     hits = 0
-    for seed in range(200):
-        b = rng.lognormal(0, 0.1, 30)  # median ratio 1
-        ratio = PairedRatio.of([1.0] * 30, b.tolist(), resamples=400, seed=seed)
+    for seed in range(800):
+        ratio = PairedRatio.of([1.0] * 30, rng.lognormal(0, 0.1, 30).tolist(), resamples=400, seed=seed)  # truth: 1
         hits += ratio.low <= 1.0 <= ratio.high
-    assert hits >= 180  # 95 % nominal; 30 rounds and a discrete median cost a little
+    assert 0.90 <= hits / 800 <= 0.98
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,9 @@ def test_versions_are_read_without_importing():
 def test_table_in_a_pipe_is_plain_and_whole():
     out = io.StringIO()
     wide = "a very long name of a model " * 8
-    render_table("Latency [ms]", ["model", "p50", "n"], [[wide, 1234.5678, 10**15], ["[red]b", 0.01234, None]], file=out)
+    render_table(
+        "Latency [ms]", ["model", "p50", "n"], [[wide, 1234.5678, 10**15], ["[red]b", 0.01234, None]], file=out
+    )
     text = out.getvalue()
     assert "\x1b" not in text
     assert "…" not in text

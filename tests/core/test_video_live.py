@@ -1,6 +1,5 @@
-"""Live sources against real servers on loopback that stall, die, lie and come back; every wait is bounded."""
+"""Live sources against real servers on loopback that say much, little or nothing; every wait is bounded."""
 
-import contextlib
 import threading
 import time
 
@@ -9,29 +8,28 @@ import pytest
 
 from solutions.core.errors import VideoError
 from solutions.core.vision import video, video_live
-from solutions.core.vision.video import ReconnectPolicy, open_source
+from solutions.core.vision.video import open_source
 from solutions.core.vision.video_source import Pause, SourceInfo
-from tests.core.video_clips import HW, Server, answer, drip, make_clip, number_of, rtsp, silence, until
-
-AT_ONCE = ReconnectPolicy(first_delay_s=0.001, max_delay_s=0.01)
-LOW_DELAY = {"bf": "0", "tune": "zerolatency", "g": "5"}
+from tests.core.video_clips import (
+    AT_ONCE,
+    HW,
+    Server,
+    answer,
+    at_most,
+    balanced,
+    drip,
+    live_clip,
+    make_clip,
+    number_of,
+    rtsp,
+    silence,
+    until,
+)
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    path = tmp_path_factory.mktemp("live") / "c.ts"
-    return make_clip(path, 30, container="mpegts", options=LOW_DELAY).read_bytes()
-
-
-@contextlib.contextmanager
-def at_most(limit_s):
-    started = time.monotonic()
-    yield
-    assert time.monotonic() - started < limit_s
-
-
-def balanced(source):
-    return source.captured == source.yielded + sum(source.drops.values())
+    return live_clip(tmp_path_factory.mktemp("live"))
 
 
 def nearly_all(source):
@@ -49,6 +47,7 @@ def test_the_newest_frame_wins_and_the_others_are_stale(clip):
         assert frame.pixels.shape == (*HW, 3)
         assert source.drops["stale"] == frame.index
         assert frame.captured_at_s <= time.perf_counter()
+        server.close()
     assert balanced(source)
     assert not [thread for thread in threading.enumerate() if thread.name == "video cam"]
 
@@ -57,6 +56,7 @@ def test_what_was_never_taken_is_stale_when_it_closes(clip):
     with Server(answer(clip, hold=True)) as server:
         with open_source(server.url, size_hw=(32, 32)) as source:
             until(lambda: nearly_all(source))
+            server.close()
         source.close()
     assert source.yielded == 0
     assert balanced(source)
@@ -77,70 +77,18 @@ def test_rtsp_over_tcp(clip):
         frame = next(source)
         assert source.info.live
         assert number_of(frame.pixels) == frame.index
+        server.close()
 
 
 def test_motion_jpeg_over_http(tmp_path):
     path = make_clip(tmp_path / "c.mjpg", 25, codec="mjpeg", container="mpjpeg")
     headers = "Content-Type: multipart/x-mixed-replace; boundary=ffmpeg"
-    with Server(answer(path.read_bytes(), hold=True, headers=headers)) as server:
-        with open_source(server.url, timeout_s=3) as source:
-            frame = next(source)
-            assert source.info.live
-            assert number_of(frame.pixels) == frame.index
-
-
-@pytest.mark.parametrize("hold", [False, True], ids=["it-hangs-up", "it-stalls"])
-def test_a_lost_camera_that_comes_back_goes_on(clip, hold):
-    with Server(answer(clip, hold=hold), answer(clip, hold=True)) as server:
-        with open_source(server.url, timeout_s=0.5, reconnect=AT_ONCE) as source:
-            first = next(source)
-            until(lambda: source.reconnects >= 1)
-            assert source.trouble
-            until(lambda: source.captured > 30)
-            later = next(source)
-            if later.index < 28:  # the newest of the first connection was still in the slot
-                later = next(source)
-            assert later.index > first.index
-            assert later.pts_s > first.pts_s
-    assert balanced(source)
-
-
-def test_a_camera_that_dies_again_and_again_keeps_one_timeline(clip):
-    with Server(answer(clip, hold=False)) as server, open_source(server.url, reconnect=AT_ONCE) as source:
-        frames = []
-        with at_most(20):
-            for frame in source:
-                frames.append(frame)
-                if source.reconnects >= 5:
-                    break
-    assert np.all(np.diff([frame.index for frame in frames]) > 0)
-    assert np.all(np.diff([frame.pts_s for frame in frames]) > 0)
-    assert balanced(source)
-
-
-def test_giving_up_is_an_error_in_the_reader_after_the_last_frame(clip):
-    policy = ReconnectPolicy(first_delay_s=0.001, max_delay_s=0.01, max_attempts=3)
-    with Server(answer(clip, hold=False)) as server, open_source(server.url, reconnect=policy) as source:
-        server.refuse()
-        with at_most(10), pytest.raises(VideoError, match="Gave up after 3 attempts"):
-            list(source)
-        assert source.yielded >= 1
-        with pytest.raises(VideoError):
-            next(source)
-    assert balanced(source)
-
-
-def test_the_delays_between_attempts_grow(clip):
-    delays = []
-    policy = ReconnectPolicy(first_delay_s=1, factor=3, max_delay_s=20, max_attempts=5, jitter=0)
-    with Server(answer(clip, hold=False)) as server:
-        with open_source(server.url, reconnect=policy, sleep=delays.append) as source:
-            server.refuse()
-            with pytest.raises(VideoError):
-                list(source)
-    if source.reconnects == 0:
-        assert delays == [1, 3, 9, 20, 20]
-    assert delays[-3:] == [9, 20, 20]
+    camera = answer(path.read_bytes(), hold=True, headers=headers)
+    with Server(camera) as server, open_source(server.url, timeout_s=3) as source:
+        frame = next(source)
+        assert source.info.live
+        assert number_of(frame.pixels) == frame.index
+        server.close()
 
 
 def test_nobody_listens():
@@ -176,30 +124,6 @@ def test_a_password_is_never_shown():
     server.refuse()
 
 
-def test_the_first_connection_is_tried_again_only_if_the_policy_says_so(clip):
-    server = Server(answer(clip, hold=True))
-    delays = []
-
-    def sleep(seconds):
-        delays.append(seconds)
-        if len(delays) == 2:
-            server.listen()
-
-    policy = ReconnectPolicy(first_delay_s=1, jitter=0, retry_first=True)
-    with contextlib.closing(server), open_source(server.url, reconnect=policy, sleep=sleep) as source:
-        assert delays == [1, 2]
-        next(source)
-
-
-def test_stop_ends_the_attempts_to_connect():
-    server, stop = Server(silence), threading.Event()
-    policy = ReconnectPolicy(retry_first=True)
-
-    with pytest.raises(VideoError, match="Stopped before"):
-        open_source(server.url, reconnect=policy, stop=stop, sleep=lambda seconds: stop.set())
-    server.refuse()
-
-
 def test_stop_ends_the_wait_for_a_stalled_camera_at_once(clip):
     stop = threading.Event()
     with Server(answer(clip, hold=True)) as server, open_source(server.url, timeout_s=1, stop=stop) as source:
@@ -215,16 +139,6 @@ def test_stop_ends_the_wait_for_a_stalled_camera_at_once(clip):
     assert balanced(source)
 
 
-def test_close_interrupts_the_wait_before_a_reconnection(clip):
-    policy = ReconnectPolicy(first_delay_s=60, max_delay_s=60)
-    with Server(answer(clip, hold=False)) as server:
-        source = open_source(server.url, reconnect=policy)
-        until(lambda: source.trouble is not None)
-        with at_most(1):
-            source.close()
-    assert balanced(source)
-
-
 def test_a_recording_on_a_server_is_read_like_a_file(clip):
     length = f"Content-Type: video/mp2t\r\nContent-Length: {len(clip)}"
     with Server(answer(clip, hold=False, headers=length)) as server, open_source(server.url) as source:
@@ -234,9 +148,9 @@ def test_a_recording_on_a_server_is_read_like_a_file(clip):
 
 def test_a_recording_that_breaks_off_is_an_error(clip):
     length = f"Content-Type: video/mp2t\r\nContent-Length: {len(clip)}"
-    with Server(answer(clip[: len(clip) // 2], hold=False, headers=length)) as server:
-        with open_source(server.url) as source, pytest.raises(VideoError):
-            list(source)
+    broken = answer(clip[: len(clip) // 2], hold=False, headers=length)
+    with Server(broken) as server, open_source(server.url) as source, pytest.raises(VideoError):
+        list(source)
     assert balanced(source)
 
 

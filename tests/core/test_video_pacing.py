@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from solutions.core.vision.scenes import StreetScene
 from solutions.core.vision.video import open_source
 from tests.core.video_clips import make_clip, number_of
 
@@ -150,3 +151,11 @@ def test_paced_scenes_drop_for_a_slow_reader(street):
             clock.now_s += 0.1001
     assert set(np.diff(indices[1:-1])) <= {3, 4}
     assert source.captured == 90 == source.yielded + source.drops["stale"]
+
+
+def test_the_real_street_comes_through_unchanged():
+    with open_source("scenes:3@160x96", max_frames=3) as source:
+        frames = list(source)
+    for frame, (pixels, truth) in zip(frames, StreetScene(3, size_hw=(96, 160), fps=30.0).frames(3), strict=True):
+        assert np.array_equal(frame.pixels, pixels)
+        assert np.array_equal(frame.truth.boxes, truth.boxes)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
+from solutions.core.vision.video import FrameSource, ReconnectPolicy
+
 STEP = 6  # luma levels between one frame and the next
 HW = (96, 128)
+AT_ONCE = ReconnectPolicy(first_delay_s=0.001, max_delay_s=0.01)
+CONTAINERS = {
+    "mp4": ("libx264", "mp4"),
+    "ts": ("libx264", "mpegts"),
+    "avi": ("mpeg4", "avi"),
+    "mkv": ("libx264", "matroska"),
+    "h264": ("libx264", "h264"),
+    "mjpg": ("mjpeg", "mjpeg"),
+}
 
 
 def numbered(number: int, size_hw: tuple[int, int] = HW) -> av.VideoFrame:
@@ -64,6 +76,12 @@ def make_clip(
     return path
 
 
+def live_clip(folder: Path) -> bytes:
+    """30 numbered frames as a camera would send them: MPEG-TS, no reordering, many keyframes."""
+    options = {"bf": "0", "tune": "zerolatency", "g": "5"}
+    return make_clip(folder / "c.ts", 30, container="mpegts", options=options).read_bytes()
+
+
 def make_sound(path: Path) -> Path:
     """A file with a tone and no picture."""
     with av.open(str(path), "w", format="mp4") as output:
@@ -84,12 +102,25 @@ def scribble(data: bytes, *, hits: int, start: float = 0.3, end: float = 0.7, se
     return bytes(damaged)
 
 
+def balanced(source: FrameSource) -> bool:
+    """Whether every captured frame of a closed source was handed out or dropped under a name."""
+    return source.captured == source.yielded + sum(source.drops.values())
+
+
 def until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
     """Wait for `condition`, set by another thread, and fail after `limit_s`."""
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         threading.Event().wait(0.002)
+
+
+@contextlib.contextmanager
+def at_most(limit_s: float) -> Iterator[None]:
+    """Fail if the body takes longer."""
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < limit_s
 
 
 class Server:
@@ -127,10 +158,8 @@ class Server:
 
     def refuse(self) -> None:
         """Refuse whoever comes from now on."""
-        try:
+        with contextlib.suppress(OSError):  # it was not listening
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it was not listening
         self._socket.close()
 
     def _start(self, target: Callable[..., None], *args: object) -> None:
@@ -149,11 +178,8 @@ class Server:
             self._start(self._serve, script, connection)
 
     def _serve(self, script: Callable[[socket.socket, threading.Event], None], connection: socket.socket) -> None:
-        with connection:
-            try:
-                script(connection, self.closing)
-            except OSError:
-                pass  # the client left
+        with connection, contextlib.suppress(OSError):  # the client left
+            script(connection, self.closing)
 
 
 def answer(body: bytes, *, hold: bool, headers: str = "Content-Type: video/mp2t") -> Callable[..., None]:
@@ -183,7 +209,9 @@ def drip(connection: socket.socket, closing: threading.Event) -> None:
 
 def rtsp(transport_stream: bytes) -> Callable[..., None]:
     """A script for the smallest RTSP server: MPEG-TS in RTP, interleaved in the TCP connection; then it holds."""
-    sdp = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:t\r\n"
+    sdp = (
+        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:t\r\n"
+    )
 
     def script(connection: socket.socket, closing: threading.Event) -> None:
         pending = b""

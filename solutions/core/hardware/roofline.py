@@ -19,7 +19,7 @@ __all__ = ["Estimate", "ModelCost", "NodeBound", "NodeCost", "estimate", "model_
 
 Bound = Literal["compute", "memory", "overhead"]
 
-BANDWIDTH_ACHIEVED = (0.4, 0.85)  # fraction of the stated bandwidth: our assumption, around what STREAM finds
+BANDWIDTH_ACHIEVED = (0.4, 0.85)  # fraction of the stated bandwidth that inference reaches: our assumption
 _ELEMENT_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 
 

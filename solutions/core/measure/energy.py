@@ -82,7 +82,7 @@ def find_readers(root: Path = Path("/")) -> tuple[list[EnergyReader], list[str]]
 
 
 class EnergyMeter:
-    """A `with` block whose energy is metered; `result` holds the answer after it.
+    """A `with` block whose energy is metered; `result` holds the answer after it. One meter serves one block.
 
     A thread of its own, which ends with the block, samples every `interval_s`: short against the time in which a RAPL
     counter wraps (minutes), dense enough to integrate a power display. A meter that fails on the way drops out with

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -13,6 +10,7 @@ from pathlib import Path
 from solutions.core.errors import ConfigError
 from solutions.core.measure.report import Cell, format_cell
 from solutions.core.measure.report_svg import Bars, Plot, draw
+from solutions.core.scripts import write_text
 
 __all__ = ["Bars", "Plot", "Section", "write_html"]
 
@@ -71,20 +69,7 @@ def write_html(path: str | Path, title: str, sections: Sequence[Section]) -> Non
     Raises:
         ConfigError: the folder is missing or cannot be written.
     """
-    path = Path(path)
-    text = render_html(title, sections)
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False, encoding="utf-8") as out:
-            temporary = out.name
-            out.write(text)
-        os.chmod(temporary, 0o644)  # NamedTemporaryFile makes it private
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise ConfigError(f"{path} cannot be written: {error.strerror or error}. Choose another place.") from error
+    write_text(path, render_html(title, sections))
 
 
 def _section(section: Section) -> str:

@@ -63,7 +63,8 @@ def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     area_a = (a_[..., 2] - a_[..., 0]) * (a_[..., 3] - a_[..., 1])
     area_b = (b_[..., 2] - b_[..., 0]) * (b_[..., 3] - b_[..., 1])
     union = area_a + area_b - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    ratio: np.ndarray = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return ratio
 
 
 def nms(detections: Detections, *, iou_threshold: float = 0.45, class_wise: bool = True) -> Detections:

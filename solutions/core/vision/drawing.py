@@ -83,7 +83,7 @@ def draw_boxes(pixels: np.ndarray, boxes: Sequence[Box]) -> None:
 
 
 def draw_trails(pixels: np.ndarray, trails: Mapping[int, np.ndarray]) -> None:
-    """The recent way of each track: points [N, 2] (x, y; oldest first) by id, in the track's colour, fading backwards."""
+    """The recent way of each track: points [N, 2] (x, y; oldest first) by id, in its colour, fading backwards."""
     height, _ = check_pixels(pixels)
     thickest = max(1, round(height / 240))
     for track_id, points in trails.items():
@@ -124,7 +124,7 @@ def annotate(
     hud: Sequence[str] = (),
 ) -> np.ndarray:
     """A copy of the frame with trails, boxes and HUD on it, in this order."""
-    canvas = pixels.copy()
+    canvas: np.ndarray = pixels.copy()
     draw_trails(canvas, trails or {})
     draw_boxes(canvas, boxes)
     draw_hud(canvas, hud)

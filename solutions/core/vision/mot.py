@@ -8,7 +8,8 @@ that are not judged. Column 8 is the class in MOT16 and later (and in our own sc
 from __future__ import annotations
 
 import configparser
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -65,7 +66,7 @@ def read_truth(path: str | Path, *, frames: int | None = None) -> list[Tracks]:
 
 
 def read_results(path: str | Path, *, frames: int | None = None) -> list[Tracks]:
-    """What a tracker wrote with `write_results`, or any other result file of MOTChallenge; arguments as `read_truth`."""
+    """What a tracker wrote, by `write_results` or in another result file of MOTChallenge; arguments as `read_truth`."""
     return _tracks(_rows(path), frames)
 
 
@@ -155,5 +156,5 @@ def _tracks(rows: np.ndarray, frames: int | None) -> list[Tracks]:
         rows[:, _CONF].astype(np.float32),
         rows[:, _CLASS].astype(np.int64),
     )
-    edges: Sequence[int] = np.searchsorted(rows[:, _FRAME], np.arange(1, length + 2)).tolist()
-    return [whole[slice(start, stop)] for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    edges = np.searchsorted(rows[:, _FRAME], np.arange(1, length + 2)).tolist()
+    return [whole[slice(start, stop)] for start, stop in itertools.pairwise(edges)]

@@ -83,7 +83,7 @@ class TrackingScore:
 
     @property
     def assa(self) -> float:
-        """Association accuracy: how much of its truth and of its result each found box agrees with, mean over alphas."""
+        """Association accuracy: how much of its truth and of its result each found box agrees with, mean of alphas."""
         return float(self._assa().mean())
 
     @property
@@ -92,12 +92,12 @@ class TrackingScore:
         return float(np.sqrt(self._deta() * self._assa()).mean())
 
     def _deta(self) -> np.ndarray:
-        union: np.ndarray = np.maximum(1, self.truths + self.results - self.hota_tp)
-        return self.hota_tp / union
+        ratio: np.ndarray = self.hota_tp / np.maximum(1, self.truths + self.results - self.hota_tp)
+        return ratio
 
     def _assa(self) -> np.ndarray:
-        found: np.ndarray = np.maximum(1, self.hota_tp)
-        return self.hota_ass / found
+        ratio: np.ndarray = self.hota_ass / np.maximum(1, self.hota_tp)
+        return ratio
 
     def as_dict(self) -> dict[str, float | int]:
         """The usual columns: ratios in percent, counts as they are."""
@@ -163,9 +163,7 @@ def count_identity(pairs: Sequence[FramePair], truth_count: int, result_count: i
     return int(together[best].sum())
 
 
-def count_hota(
-    pairs: Sequence[FramePair], truth_count: int, result_count: int
-) -> tuple[np.ndarray, np.ndarray]:
+def count_hota(pairs: Sequence[FramePair], truth_count: int, result_count: int) -> tuple[np.ndarray, np.ndarray]:
     """Boxes found and the sum of their association accuracy, each float64 [19], one for each alpha.
 
     Arguments as in `count_identity`. Matching maximises IoU times the overlap in time of the two identities (a soft

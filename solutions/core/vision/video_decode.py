@@ -83,7 +83,7 @@ class VideoReader:
             self._container = av.open(
                 address.target,
                 format=address.container_format,
-                options=dict(address.options or {}),
+                container_options=dict(address.options or {}),
                 metadata_errors="replace",
                 timeout=None if limit is None else (limit, limit),
             )
@@ -137,7 +137,7 @@ class VideoReader:
                     yield packet
                     started = time.monotonic()
                 return
-            except av.error.InvalidDataError as error:
+            except (av.error.InvalidDataError, IndexError) as error:  # IndexError: damage made up a stream
                 bad_reads += 1
                 if bad_reads > _MAX_BAD_READS:
                     raise VideoError(sentence(error, self._address)) from error

@@ -110,9 +110,13 @@ class LiveSource(CountingSource):
                 self._check_hang()
                 self._changed.wait(_WAKE_S)
             newest, self._slot = self._slot, None
-            self._ledger.deliver()
         started = time.perf_counter()
-        pixels = self._scaler.bgr(newest.decoded.image)
+        try:
+            pixels = self._scaler.bgr(newest.decoded.image)
+        except VideoError:
+            self._ledger.drop("decode_error")
+            raise
+        self._ledger.deliver()
         decode_s = newest.decoded.decode_s + time.perf_counter() - started
         return Frame(self._stream_id, newest.index, newest.pts_s, newest.captured_at_s, pixels, decode_s)
 
@@ -206,7 +210,8 @@ class LiveSource(CountingSource):
     def close(self) -> None:
         """Stop the thread and give the connection back, within timeout_s + 1 s; from any thread, any number of times.
 
-        libav cannot be interrupted inside a driver or a name server; such a thread is left to end by itself.
+        A thread in libav notices at its next packet or timeout; one inside a driver or a name server is left to end by
+        itself. To close many stalled streams, set their common `stop` first: their threads then end side by side.
         """
         self._pause.end()
         with self._changed:

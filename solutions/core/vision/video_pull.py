@@ -57,6 +57,7 @@ class FileFeed:
         self._address = address
         self._loop = loop
         self._timeline = Timeline(1 / reader.fps)
+        self._due_s = 0.0
         self._start_pass()
 
     def _start_pass(self) -> None:
@@ -71,14 +72,18 @@ class FileFeed:
         Raises:
             VideoError: the file cannot be read any further, or cannot be opened again.
         """
-        if self._packet is None:
-            self._packet = next(self._packets, None)
+        if self._packet is not None:
+            return self._due_s
+        self._packet = next(self._packets, None)
         if self._packet is None and self._loop and self._pictures_this_pass:
             self._reader.close()
             self._reader = VideoReader(self._address)
             self._start_pass()
             self._packet = next(self._packets, None)
-        return None if self._packet is None else self._timeline.arrival(self._reader.raw_s(self._packet))
+        if self._packet is None:
+            return None
+        self._due_s = self._timeline.arrival(self._reader.raw_s(self._packet))
+        return self._due_s
 
     def take(self) -> list[Picture | Lost]:
         """The pictures that the packet completes, the lost ones included."""
@@ -148,7 +153,11 @@ class PulledSource(CountingSource):
             raise StopIteration
         index, captured_at_s, picture = chosen
         started = time.perf_counter()
-        pixels = picture.image if isinstance(picture.image, np.ndarray) else self._scaler.bgr(picture.image)
+        try:
+            pixels = picture.image if isinstance(picture.image, np.ndarray) else self._scaler.bgr(picture.image)
+        except VideoError:
+            self._ledger.drop("decode_error")
+            raise
         decode_s = picture.decode_s + time.perf_counter() - started
         self._ledger.deliver()
         return Frame(self._stream_id, index, picture.pts_s, captured_at_s, pixels, decode_s, picture.truth)

@@ -1,6 +1,6 @@
 """Models that do not come with the course, as ONNX files: torchvision's by name, anyone's by path.
 
-A name costs one download (into torch's own cache) and one export (10 to 20 s, kept in `cache_folder()`); afterwards it is
+A name costs one download (into torch's own cache) and one export (10 to 20 s, kept in `cache_folder()`), afterwards
 a file lookup. Offline, `random=True` gives the same graph with random weights: right for timing, useless for seeing.
 """
 
@@ -109,7 +109,7 @@ def _recipe(name: str, weights: Any, state: dict[str, torch.Tensor] | None) -> _
 
 
 def _ssd_recipe(model: Any, labels: list[str]) -> _Recipe:
-    """torchvision's SSD without its decoding: torch.export cannot follow the NMS, and a pipeline wants to time it apart."""
+    """torchvision's SSD without its decoding: torch.export cannot follow the NMS, and a pipeline times it apart."""
     import torch
 
     class BackboneAndHeads(torch.nn.Module):
@@ -208,8 +208,8 @@ def _download(url: str, file: Path, timeout_s: float) -> None:
     except (OSError, urllib.error.URLError) as error:
         reason = getattr(error, "reason", None) or error
         raise BackendUnavailable(
-            f"the weights {file.name} are not cached and cannot be downloaded ({reason}). Go online once, copy the file "
-            f"to {file.parent}, or use random weights where only speed matters."
+            f"the weights {file.name} are not cached and cannot be downloaded ({reason}). Go online once, copy the "
+            f"file to {file.parent}, or use random weights where only speed matters."
         ) from error
     expected = re.search(r"-([0-9a-f]{8,})\.", file.name)
     if expected and not digest.hexdigest().startswith(expected.group(1)):

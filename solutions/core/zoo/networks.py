@@ -26,7 +26,7 @@ class StreetNetSize:
     blocks: tuple[int, int, int]
 
 
-TIERS: dict[str, StreetNetSize] = {
+SIZES: dict[str, StreetNetSize] = {
     "small": StreetNetSize((16, 16, 32, 48, 32), (1, 1, 1)),
     "medium": StreetNetSize((16, 32, 48, 48, 32), (1, 2, 1)),
     "large": StreetNetSize((16, 32, 64, 48, 32), (2, 2, 1)),

@@ -11,7 +11,8 @@ from solutions.core.errors import ConfigError
 
 WEIGHTS = Path(__file__).parent / "weights"
 SCORES = WEIGHTS / "held_out.json"
-DETECTORS = ("street-small", "street-medium", "street-large")
+TIERS = ("small", "medium", "large")
+DETECTORS = tuple(f"street-{tier}" for tier in TIERS)
 CLASSIFIER = "street-classifier"
 
 

@@ -1,7 +1,7 @@
 """Train the embedded models on the synthetic street: `python -m solutions.core.zoo.train detector --tier small`.
 
 Seeded, on the CPU, resumable: a run that is stopped goes on from its last checkpoint. Pictures are rendered once into
-the cache folder (about 3 GB, ten minutes).
+the cache folder (about 2 GB, ten minutes).
 """
 
 from __future__ import annotations
@@ -23,15 +23,22 @@ from solutions.core.vision.detection_metrics import TruthBoxes, average_precisio
 from solutions.core.vision.scenes import CLASSES, COLOURS
 from solutions.core.zoo.export import export_classifier, export_detector, load_weights, save_weights
 from solutions.core.zoo.grid import decode_grid
-from solutions.core.zoo.networks import TIERS, CropNet, StreetNet
-from solutions.core.zoo.registry import CLASSIFIER, SCORES, WEIGHTS, cache_folder
+from solutions.core.zoo.networks import SIZES, CropNet, StreetNet
+from solutions.core.zoo.registry import CLASSIFIER, SCORES, TIERS, WEIGHTS, cache_folder
 from solutions.core.zoo.training.augment import crop_images, detection_batch
-from solutions.core.zoo.training.dataset import CROP_HW, HELD_OUT_SEED, INPUT_HW, StreetData, street_data
+from solutions.core.zoo.training.dataset import (
+    CROP_HW,
+    HELD_OUT_IMAGES,
+    HELD_OUT_SEED,
+    INPUT_HW,
+    StreetData,
+    street_data,
+)
 from solutions.core.zoo.training.loop import Schedule, train
 from solutions.core.zoo.training.losses import detection_loss
 
 BATCH, CROP_BATCH = 32, 256
-STEPS = {"small": 8_000, "medium": 7_000, "large": 7_000, "classifier": 4_000}
+STEPS = {"small": 7_000, "medium": 6_000, "large": 6_000, "classifier": 3_000}
 
 
 def train_detector(tier: str, images: int, steps: int, out: Path, cache: Path, *, seed: int = 0) -> dict[str, float]:
@@ -39,7 +46,7 @@ def train_detector(tier: str, images: int, steps: int, out: Path, cache: Path, *
     torch.manual_seed(seed)
     with _progress() as bars:
         data = _data(bars, 0, images, cache)
-        held_out = _data(bars, HELD_OUT_SEED, max(200, images // 16), cache)
+        held_out = _data(bars, HELD_OUT_SEED, HELD_OUT_IMAGES, cache)
 
         def batch(step: int):  # type: ignore[no-untyped-def]
             chance = np.random.default_rng((seed, step))
@@ -54,11 +61,11 @@ def train_detector(tier: str, images: int, steps: int, out: Path, cache: Path, *
         checkpoint = cache / f"street-{tier}.checkpoint"
         bar = bars.add_task(f"train {tier}", total=steps)
         model = train(
-            StreetNet(TIERS[tier]), batch, loss, Schedule(steps), checkpoint, progress=_shower(bars, bar, f"train {tier}")
+            StreetNet(SIZES[tier]), batch, loss, Schedule(steps), checkpoint, progress=_shower(bars, bar, f"train {tier}")
         )
     stem = out / f"street-{tier}"
     save_weights(model, stem.with_suffix(".pt"))
-    kept = load_weights(StreetNet(TIERS[tier]), stem.with_suffix(".pt"))
+    kept = load_weights(StreetNet(SIZES[tier]), stem.with_suffix(".pt"))
     export_detector(kept, stem.with_suffix(".onnx"), labels=CLASSES, input_hw=INPUT_HW)  # type: ignore[arg-type]
     return score_detector(kept, held_out)
 
@@ -68,7 +75,7 @@ def train_classifier(images: int, steps: int, out: Path, cache: Path, *, seed: i
     torch.manual_seed(seed)
     with _progress() as bars:
         data = _data(bars, 0, images, cache)
-        held_out = _data(bars, HELD_OUT_SEED, max(200, images // 16), cache)
+        held_out = _data(bars, HELD_OUT_SEED, HELD_OUT_IMAGES, cache)
 
         def batch(step: int):  # type: ignore[no-untyped-def]
             chance = np.random.default_rng((seed, step))
@@ -146,8 +153,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("detector", "classifier"))
-    parser.add_argument("--tier", choices=tuple(TIERS), default="small", help="detector size (default small)")
-    parser.add_argument("--images", type=int, default=12_000, help="rendered training pictures (default 12000)")
+    parser.add_argument("--tier", choices=TIERS, default="small", help="detector size (default small)")
+    parser.add_argument("--images", type=int, default=7_000, help="rendered training pictures (default 7000)")
     parser.add_argument("--steps", type=int, help="training batches; the default differs by model")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder for the .pt and .onnx files and the held-out scores")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="torch threads")

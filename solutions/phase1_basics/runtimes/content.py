@@ -53,7 +53,9 @@ def _recognise_folder(path: Path) -> Content:
         return Content("savedmodel", "a TensorFlow SavedModel folder")
     if path.suffix == ".mlpackage" or (path / "Manifest.json").exists():
         return Content("coreml", "a Core ML package")
-    found = sorted(child.name for child in path.iterdir() if child.suffix in (".onnx", ".tflite", ".xml", ".pth", ".pt"))
+    found = sorted(
+        child.name for child in path.iterdir() if child.suffix in (".onnx", ".tflite", ".xml", ".pth", ".pt")
+    )
     inside = f" It holds {', '.join(found[:3])}: name that file." if found else ""
     raise ModelLoadError(f"{path} is a folder, not a model file.{inside}")
 

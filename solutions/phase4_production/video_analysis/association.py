@@ -23,10 +23,9 @@ class Pairs(NamedTuple):
     cols: np.ndarray
     iou: np.ndarray
 
-    def where(self, mask: np.ndarray) -> Pairs:
-        """The pairs for which `mask` (bool [P]) holds."""
-        kept = mask.nonzero()[0]
-        return Pairs(self.rows.take(kept), self.cols.take(kept), self.iou.take(kept))
+    def take(self, places: np.ndarray) -> Pairs:
+        """The pairs at `places` (int)."""
+        return Pairs(self.rows.take(places), self.cols.take(places), self.iou.take(places))
 
 
 def overlapping_pairs(
@@ -47,7 +46,7 @@ def overlapping_pairs(
     first = b_edges[:-1].repeat(a_counts) - (np.cumsum(partners) - partners)
     cols = np.arange(len(rows)) + first.repeat(partners)
     iou = _iou(a.take(rows, axis=1), b.take(cols, axis=1))
-    return Pairs(rows, cols, iou).where(iou > floor)
+    return Pairs(rows, cols, iou).take((iou > floor).nonzero()[0])
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -63,7 +62,9 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return overlap
 
 
-def assign(rows: np.ndarray, cols: np.ndarray, gain: np.ndarray, row_edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def assign(
+    rows: np.ndarray, cols: np.ndarray, gain: np.ndarray, row_edges: np.ndarray, col_edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Places of the tracks and detections matched, each at most once, with the greatest sum of gains.
 
     Args:
@@ -71,39 +72,38 @@ def assign(rows: np.ndarray, cols: np.ndarray, gain: np.ndarray, row_edges: np.n
         cols: detection of each allowed pair.
         gain: what each pair is worth, > 0; a pair not listed can never be matched.
         row_edges: int [streams + 1], where the tracks of each stream begin.
+        col_edges: int [streams + 1], where its detections begin.
 
-    A pair whose track and whose detection have no other choice belongs to every optimum, so it is matched at once; the
-    Hungarian method (Jonker and Volgenant's variant in SciPy) decides only among the contested pairs of each stream.
+    A pair whose track and whose detection have no other choice belongs to every optimum, so it is matched at once, for
+    all streams together; the Hungarian method (in SciPy: Jonker and Volgenant's variant) decides among the contested
+    pairs, stream by stream. With a single stream the solver is done sooner than the search for uncontested pairs.
     """
     if not len(rows):
         return rows, cols
+    if len(row_edges) == 2:
+        return _optimum(rows, cols, gain, (int(row_edges[1]), int(col_edges[1])))
     alone = np.bincount(rows).take(rows) + np.bincount(cols).take(cols) == 2
-    free = alone.nonzero()[0]
-    if len(free) == len(rows):
-        return rows, cols
-    contested = (~alone).nonzero()[0]
+    free, contested = alone.nonzero()[0], (~alone).nonzero()[0]
     matched_rows, matched_cols = [rows.take(free)], [cols.take(free)]
     rows, cols, gain = rows.take(contested), cols.take(contested), gain.take(contested)
-    cuts = [0, len(rows)]
-    if len(row_edges) > 2:
-        cuts = np.unique(np.searchsorted(rows, row_edges)).tolist()
-    for start, stop in itertools.pairwise(cuts):
-        part = slice(start, stop)
-        best_rows, best_cols = _optimum(rows[part], cols[part], gain[part])
-        matched_rows.append(best_rows)
-        matched_cols.append(best_cols)
+    cuts = np.searchsorted(rows, row_edges).tolist()
+    for stream, (start, stop) in enumerate(itertools.pairwise(cuts)):
+        if start < stop:
+            part = slice(start, stop)
+            first_row, first_col = rows[start], col_edges[stream]
+            shape = int(rows[stop - 1] - first_row) + 1, int(col_edges[stream + 1] - first_col)
+            best_rows, best_cols = _optimum(rows[part] - first_row, cols[part] - first_col, gain[part], shape)
+            matched_rows.append(best_rows + first_row)
+            matched_cols.append(best_cols + first_col)
     return np.concatenate(matched_rows), np.concatenate(matched_cols)
 
 
-def _optimum(rows: np.ndarray, cols: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The best matching among the pairs of one stream, whose rows ascend."""
-    last_row, last_col = int(rows[-1]), max(cols.tolist())
-    first_row, first_col = int(rows[0]), min(cols.tolist())
-    if first_row == last_row or first_col == last_col:  # one track or one detection: it takes the best it can get
-        best = gain.argmax()
-        return rows[best : best + 1], cols[best : best + 1]
-    table = np.zeros((last_row - first_row + 1, last_col - first_col + 1))
-    table[rows - first_row, cols - first_col] = gain
+def _optimum(
+    rows: np.ndarray, cols: np.ndarray, gain: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best matching among pairs that are places of a table of `shape`."""
+    table = np.zeros(shape)
+    table[rows, cols] = gain
     best_rows, best_cols = linear_sum_assignment(table, maximize=True)
     real = table[best_rows, best_cols].nonzero()[0]
-    return best_rows.take(real) + first_row, best_cols.take(real) + first_col
+    return best_rows.take(real), best_cols.take(real)

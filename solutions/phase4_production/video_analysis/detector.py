@@ -5,7 +5,8 @@ preprocess (letterbox, colour, float) -> run (the model) -> decode (boxes, NMS, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,19 @@ class Prepared:
 
     blob: np.ndarray
     transform: LetterboxTransform
+
+
+@dataclass(frozen=True, slots=True)
+class TimedDetections:
+    """Detections of a batch of frames, and where the time went, in seconds for the whole batch.
+
+    `preprocess_s` makes blobs of frames, `model_s` is inside the runtime, `decode_s` makes boxes of outputs.
+    """
+
+    detections: list[Detections]
+    preprocess_s: float
+    model_s: float
+    decode_s: float
 
 
 class Detector:
@@ -121,20 +135,37 @@ class Detector:
         return self.detect_batch([pixels])[0]
 
     def detect_batch(self, frames: Sequence[np.ndarray]) -> list[Detections]:
-        """What is in each frame, in order; sizes may differ.
+        """What is in each frame, in order; sizes may differ."""
+        return self.detect_timed(frames).detections
+
+    def detect_timed(
+        self, frames: Sequence[np.ndarray], *, clock: Callable[[], float] = time.perf_counter
+    ) -> TimedDetections:
+        """What is in each frame, in order, and where the time went.
 
         A model of fixed batch size gets batches of that size, the last one filled up with zeros.
         """
+        start = clock()
         prepared = [self.preprocess(pixels) for pixels in frames]
+        preprocess_s = clock() - start
         step = self.batch_size or max(1, len(prepared))
         found: list[Detections] = []
-        for start in range(0, len(prepared), step):
-            part = prepared[start : start + step]
+        model_s = decode_s = 0.0
+        for first in range(0, len(prepared), step):
+            part = prepared[first : first + step]
+            start = clock()
             blobs = [item.blob for item in part]
             if self.batch_size:
                 blobs += [np.zeros_like(blobs[0])] * (self.batch_size - len(part))
-            found += self.decode(self.run(stack_blobs(blobs)), [item.transform for item in part])
-        return found
+            batch = stack_blobs(blobs)
+            ready = clock()
+            outputs = self.run(batch)
+            ran = clock()
+            found += self.decode(outputs, [item.transform for item in part])
+            preprocess_s += ready - start
+            model_s += ran - ready
+            decode_s += clock() - ran
+        return TimedDetections(found, preprocess_s, model_s, decode_s)
 
     def close(self) -> None:
         """Close the model; detect raises PipelineStopped afterwards."""
@@ -167,7 +198,12 @@ class Detector:
 
 
 def load_detector(
-    path_or_name: str | Path, head: str | None = None, *, device: str = "auto", threads: int | None = None, **settings: Any
+    path_or_name: str | Path,
+    head: str | None = None,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    **settings: Any,
 ) -> Detector:
     """A `Detector` over the model at a path or of a zoo name; `settings` are Detector's.
 

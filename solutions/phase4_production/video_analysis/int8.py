@@ -12,29 +12,28 @@ pictures. For detectors two things decide what is left of the accuracy, both mea
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import logging
-import os
-import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import version_converter
 
 from solutions.core.errors import ConfigError, ModelLoadError
 from solutions.core.hardware.profile import detect
 from solutions.core.zoo.registry import cache_folder
 from solutions.phase1_basics.runtimes.onnx import read_checked
+from solutions.phase4_production.video_analysis.derived import derived_model
 
 _OPSET = 17  # per-channel QDQ needs 13; 17 is what ONNX Runtime's quantizer is exercised with most
 _RECIPE = 1  # part of the cache key: raise it when the way of quantizing changes
 _METHODS = ("percentile", "entropy", "minmax")
+_STDOUT_TURN = threading.Lock()  # redirecting stdout is process-wide and must not interleave
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,25 +91,27 @@ def quantize_int8(
         ConfigError: no calibration picture, or one that does not fit; the folder cannot be written.
         ModelLoadError: the model cannot be read or quantized.
     """
-    read_checked(Path(model_path))
-    model = onnx.load(model_path)
-    if len(model.graph.input) - len({i.name for i in model.graph.initializer} & {i.name for i in model.graph.input}) != 1:
-        raise ModelLoadError(f"{model_path} has more than one input; only models with one can be calibrated here.")
+    source = Path(model_path)
+    read_checked(source)
+    model = onnx.load(source)
+    _input_name(model)
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        raise ModelLoadError(f"{model_path} is quantized already: start from the float32 file.")
+        raise ModelLoadError(f"{source} is quantized already: start from the float32 file.")
     blobs = [preprocess(item) if preprocess else item for item in islice(calibration, settings.max_images)]
     if not blobs:
         raise ConfigError("int8 calibration needs at least one picture, got none")
     if settings.reduce_range is None:
         profile = detect()
         saturates = profile.machine in ("x86_64", "AMD64") and not profile.has("VNNI")
-        settings = Int8Settings(**{**asdict(settings), "reduce_range": saturates})
-    folder = Path(cache_dir) if cache_dir is not None else cache_folder() / "int8"
-    target = folder / f"{Path(model_path).stem}-int8-{_key(model, blobs, settings)}.onnx"
-    if not target.exists():
-        with _writing(target) as temporary:
-            _quantize(model, blobs, settings, temporary)
-    return target
+        settings = replace(settings, reduce_range=saturates)
+    return derived_model(
+        source,
+        model,
+        "int8",
+        Path(cache_dir) if cache_dir is not None else cache_folder() / "int8",
+        parts=(f"{_RECIPE}{settings}".encode(), *(np.ascontiguousarray(blob).tobytes() for blob in blobs)),
+        make=lambda target: _quantize(model, blobs, settings, target),
+    )
 
 
 def convert_fp16(model_path: str | Path, cache_dir: str | Path | None = None) -> Path:
@@ -123,17 +124,18 @@ def convert_fp16(model_path: str | Path, cache_dir: str | Path | None = None) ->
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    read_checked(Path(model_path))
-    model = onnx.load(model_path)
+    source = Path(model_path)
+    read_checked(source)
+    model = onnx.load(source)
+
+    def make(target: Path) -> None:
+        try:
+            onnx.save(convert_float_to_float16(model, keep_io_types=True), target)
+        except Exception as error:  # the converter raises whatever it meets
+            raise ModelLoadError(f"{source} cannot be converted to float16: {_reason(error)}") from error
+
     folder = Path(cache_dir) if cache_dir is not None else cache_folder() / "fp16"
-    target = folder / f"{Path(model_path).stem}-fp16-{_key(model, [], None)}.onnx"
-    if not target.exists():
-        with _writing(target) as temporary:
-            try:
-                onnx.save(convert_float_to_float16(model, keep_io_types=True), temporary)
-            except Exception as error:
-                raise ModelLoadError(f"{model_path} cannot be converted to float16: {_reason(error)}") from error
-    return target
+    return derived_model(source, model, "fp16", folder, parts=(), make=make)
 
 
 def tail_nodes(model: onnx.ModelProto) -> list[str]:
@@ -157,22 +159,26 @@ def _quantize(model: onnx.ModelProto, blobs: list[np.ndarray], settings: Int8Set
     facts = {entry.key: entry.value for entry in model.metadata_props}
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     method = {"percentile": "Percentile", "entropy": "Entropy", "minmax": "MinMax"}[settings.method]
-    options = {"CalibStridedMinMax": 1}  # one picture's activations in memory at a time, whatever the method
+    # A stride of 1 keeps the activations of one picture in memory at a time, in spite of its name with every method.
+    options: dict[str, float] = {"CalibStridedMinMax": 1}
     if settings.method == "percentile":
         options["CalibPercentile"] = settings.percentile
-    prepared = target.with_name("prepared.onnx")
+    # The quantizer takes models in memory too, but then spills their weights into files that its own loader refuses.
+    source, prepared = target.with_name("source.onnx"), target.with_name("prepared.onnx")
     try:
         with _quiet():
             if opset < _OPSET:
                 model = version_converter.convert_version(model, _OPSET)
-            quant_pre_process(model, str(prepared), skip_symbolic_shape=True)
+            onnx.save(model, source)
+            quant_pre_process(source, prepared, skip_symbolic_shape=True)
             model = onnx.load(prepared)
             for number, node in enumerate(model.graph.node):
                 node.name = node.name or f"{node.op_type}_{number}"
+            onnx.save(model, prepared)
             quantize_static(
-                model,
+                prepared,
                 target,
-                _Reader(model.graph.input[0].name, blobs),
+                _Reader(_input_name(model), blobs),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=bool(settings.reduce_range),
@@ -188,6 +194,14 @@ def _quantize(model: onnx.ModelProto, blobs: list[np.ndarray], settings: Int8Set
         onnx.save(quantized, target)
     except Exception as error:
         raise ModelLoadError(f"the model cannot be quantized to int8: {_reason(error)}") from error
+
+
+def _input_name(model: onnx.ModelProto) -> str:
+    stored = {initializer.name for initializer in model.graph.initializer}  # old exporters list these as inputs too
+    names: list[str] = [value.name for value in model.graph.input if value.name not in stored]
+    if len(names) != 1:
+        raise ModelLoadError(f"the model has {len(names)} inputs; only models with one can be calibrated here.")
+    return names[0]
 
 
 class _Reader:
@@ -210,38 +224,16 @@ class _Reader:
         return None if blob is None else {self._name: blob}
 
 
-def _key(model: onnx.ModelProto, blobs: list[np.ndarray], settings: Int8Settings | None) -> str:
-    digest = hashlib.sha256(model.SerializeToString(deterministic=True))
-    for blob in blobs:
-        digest.update(f"{blob.dtype}{blob.shape}".encode())
-        digest.update(np.ascontiguousarray(blob).data)
-    digest.update(f"{settings}{onnxruntime.__version__}{_RECIPE}".encode())
-    return digest.hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _writing(target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `target` when the block succeeds and vanishes when it does not."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".making-") as folder:
-            temporary = Path(folder) / target.name
-            yield temporary
-            os.replace(temporary, target)
-    except OSError as error:
-        raise ConfigError(f"{target} cannot be written: {error.strerror or error}. Choose another folder.") from error
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep ONNX Runtime's quantizer from printing a line per picture."""
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
+    """Keep ONNX Runtime's quantizer from printing a line per picture; one thread at a time."""
+    with _STDOUT_TURN, contextlib.redirect_stdout(io.StringIO()):
+        level = logging.root.level
+        logging.root.setLevel(logging.ERROR)
+        try:
             yield
-    finally:
-        logging.root.setLevel(level)
+        finally:
+            logging.root.setLevel(level)
 
 
 def _reason(error: Exception) -> str:

@@ -54,10 +54,10 @@ class MotionModel:
 
     def measure(self, boxes: np.ndarray) -> np.ndarray:
         """Coordinates [4, N] of boxes [4, N] (rows x1 y1 x2 y2)."""
-        coded = np.empty_like(boxes)
-        np.add(boxes[:2], boxes[2:], out=coded[:2])
-        coded[:2] *= 0.5
-        width, height = boxes[2:] - boxes[:2]
+        coded = np.empty(boxes.shape)
+        sizes = boxes[2:] - boxes[:2]
+        np.add(boxes[:2], 0.5 * sizes, out=coded[:2])
+        width, height = sizes[0], sizes[1]
         if self.size is Size.AREA_ASPECT:
             np.multiply(width, height, out=coded[2])
             np.divide(width, height, out=coded[3])
@@ -69,13 +69,13 @@ class MotionModel:
     def boxes(self, x: np.ndarray) -> np.ndarray:
         """Boxes [4, T], rows x1 y1 x2 y2, of coordinates [4, T]: the inverse of `measure`."""
         half = np.empty((2, x.shape[1]))
-        np.multiply(x[2], x[3], out=half[0])
         if self.size is Size.AREA_ASPECT:  # area * aspect is width squared
-            np.sqrt(half[0], out=half[0])
-            np.divide(x[2], half[0], out=half[1])
+            quarter = 0.25 * x[2]
+            np.sqrt(quarter * x[3], out=half[0])
+            np.divide(quarter, half[0], out=half[1])
         else:
-            half[1] = x[_HEIGHT]
-        half *= 0.5
+            np.multiply(x[_HEIGHT], 0.5, out=half[1])
+            np.multiply(x[2], half[1], out=half[0])
         corners = np.empty((4, x.shape[1]))
         np.subtract(x[:2], half, out=corners[:2])
         np.add(x[:2], half, out=corners[2:])
@@ -109,13 +109,20 @@ class MotionModel:
 
     def update(self, filters: np.ndarray, rows: np.ndarray, measured: np.ndarray) -> None:
         """Correct the filters `rows` (int [M], each at most once) by `measured` [4, M], in place."""
-        chosen = filters.take(rows, axis=2)
-        x, p, c, w = chosen[0], chosen[2], chosen[3], chosen[4]
+        everyone = len(rows) == filters.shape[2]
+        if everyone:  # put the measurements in the order of the filters rather than the filters in theirs
+            chosen, inverse = filters, np.empty_like(rows)
+            inverse[rows] = np.arange(len(rows))
+            measured = measured.take(inverse, axis=1)
+        else:
+            chosen = filters.take(rows, axis=2)
+        x, _, p, c, w = chosen
         gain = chosen[2:4] / (p + self._noise(self.measurement, self.measurement_relative, x))
         chosen[:2] += gain * (measured - x)
         w -= gain[1] * c
         chosen[2:4] -= gain[0] * chosen[2:4]
-        filters[:, :, rows] = chosen
+        if not everyone:
+            filters[:, :, rows] = chosen
 
     def _noise(self, fixed: np.ndarray, relative: np.ndarray | None, x: np.ndarray) -> np.ndarray:
         """Variances [.., 4, T], or [.., 4, 1] where they are the same for all."""

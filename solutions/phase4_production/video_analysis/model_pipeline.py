@@ -20,20 +20,11 @@ from solutions.core.vision.detection import Detections
 from solutions.core.vision.frames import Frame
 from solutions.core.vision.tracks import Tracks
 from solutions.phase4_production.video_analysis.classifier import ClassifierConfig, CropClassifier, TrackClassifier
+from solutions.phase4_production.video_analysis.detector import TimedDetections
 from solutions.phase4_production.video_analysis.motion import MotionConfig, MotionGate
 from solutions.phase4_production.video_analysis.results import FrameResult, Label, StageTimes
 from solutions.phase4_production.video_analysis.tracker import Tracker
 from solutions.phase4_production.video_analysis.tracker_config import TrackerConfig
-
-
-@dataclass(frozen=True, slots=True)
-class TimedDetections:
-    """Detections of a batch of frames, and where the time went, in seconds for the whole batch."""
-
-    detections: list[Detections]
-    preprocess_s: float
-    model_s: float
-    decode_s: float
 
 
 class FrameDetector(Protocol):

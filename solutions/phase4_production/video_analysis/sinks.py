@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+import numpy as np
+
 from solutions.core.errors import VideoError
-from solutions.core.vision.drawing import Annotator
+from solutions.core.vision.drawing import Box, annotate
 from solutions.core.vision.frames import Frame
 from solutions.core.vision.tracks import Tracks
 from solutions.core.vision.video import VideoSink
@@ -25,28 +28,42 @@ class ResultSink(Protocol):
 
 
 class AnnotatedVideo:
-    """H.264 MP4 of the frames with boxes, ids and labels drawn in.
+    """H.264 MP4 of the frames with boxes, ids, labels and trails drawn in.
 
     Args:
         path: the file to write.
         size_hw: height and width of the frames.
         fps: frames per second of the file.
         labels: names of the detector's classes.
+        trail: frames that a trail reaches back; 0 draws none.
     """
 
-    def __init__(self, path: str | Path, *, size_hw: tuple[int, int], fps: float, labels: Sequence[str]) -> None:
+    def __init__(
+        self, path: str | Path, *, size_hw: tuple[int, int], fps: float, labels: Sequence[str], trail: int = 30
+    ) -> None:
         self._video = VideoSink(path, size_hw=size_hw, fps=fps)
-        self._annotator = Annotator()
         self._labels = labels
+        self._trails: dict[int, deque[tuple[float, float]]] = {}
+        self._trail = trail
+        self._latency_ms = 0.0
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Draw on a copy of the frame and encode it."""
         tracks = result.tracks
-        names = [
-            str(result.labels[track_id]) if track_id in result.labels else self._labels[class_id]
-            for track_id, class_id in zip(tracks.ids.tolist(), tracks.class_ids.tolist(), strict=True)
-        ]
-        self._video.write(self._annotator.draw(frame.pixels, tracks, names))
+        boxes = []
+        trails: dict[int, deque[tuple[float, float]]] = {}
+        for track_id, box, class_id in zip(
+            tracks.ids.tolist(), tracks.boxes.tolist(), tracks.class_ids.tolist(), strict=True
+        ):
+            label = result.labels.get(track_id)
+            boxes.append(Box(tuple(box), str(label) if label else self._labels[class_id], track_id=track_id))
+            trails[track_id] = self._trails.get(track_id, deque(maxlen=self._trail))
+            trails[track_id].append(((box[0] + box[2]) / 2, box[3]))
+        self._trails = trails  # those that left take their trail along
+        self._latency_ms += (result.latency_s * 1e3 - self._latency_ms) * (0.05 if result.index else 1.0)
+        hud = (f"frame {result.index}", f"{len(tracks)} tracked", f"{self._latency_ms:.1f} ms")
+        points = {track_id: np.array(trail) for track_id, trail in trails.items()}
+        self._video.write(annotate(frame.pixels, boxes, trails=points, hud=hud))
 
     def close(self) -> None:
         """Finish the file, so that it plays."""

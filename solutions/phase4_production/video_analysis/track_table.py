@@ -52,7 +52,7 @@ class TrackTable:
         life = np.concatenate([self.life, others.life], axis=1)
         filters = np.concatenate([self.filters, others.filters], axis=2)
         joined = TrackTable(filters, life, np.concatenate([self.scores, others.scores]))
-        if (life[SLOT, 1:] >= life[SLOT, :-1]).all():
+        if not len(self) or not len(others) or self.life[SLOT, -1] <= others.life[SLOT, 0]:
             return joined
         return joined.take(np.argsort(life[SLOT], kind="stable"))
 
@@ -72,8 +72,8 @@ class Sightings(NamedTuple):
     def gather(streams: Sequence[Detections | None], min_score: float) -> Sightings:
         """What can be tracked of `streams`; None stands for nobody looked.
 
-        Dropped are scores below `min_score` or NaN, and boxes that are NaN, infinite, farther than a million pixels out,
-        or without a positive width and height.
+        Dropped are scores below `min_score` or NaN, and boxes that are NaN, infinite, farther out than 1e6 pixels, or
+        without a positive width and height.
         """
         if len(streams) == 1:
             one = streams[0] or _NOTHING

@@ -1,4 +1,4 @@
-"""From detections to identities: SORT and ByteTrack for one stream or a hundred, at nearly the same number of NumPy calls.
+"""From detections to identities: SORT and ByteTrack, for a hundred streams in nearly as many NumPy calls as for one.
 
 Each frame: predict where every track is now (`kalman`), match detections to tracks by overlap (`association`), correct
 the matched tracks, begin new ones, forget old ones. All tracks of all streams lie in stacked arrays (`track_table`) and
@@ -8,7 +8,10 @@ stream, so a stream is tracked in company exactly as it is alone.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -27,6 +30,17 @@ from solutions.phase4_production.video_analysis.track_table import (
 from solutions.phase4_production.video_analysis.tracker_config import TrackerConfig
 
 
+@dataclass(slots=True)
+class _Stream:
+    """What is counted for one stream; its tracks bear `slot`."""
+
+    name: Hashable
+    slot: int
+    runs: int = 0  # detection runs so far
+    ids: int = 0  # ids given so far
+    coast: int = 0  # frames since the last detection run
+
+
 class Tracker:
     """Tracks the objects of any number of streams. Not safe for use from two threads at once.
 
@@ -39,15 +53,13 @@ class Tracker:
     def __init__(self, config: TrackerConfig | None = None) -> None:
         self.config = config or TrackerConfig.byte()
         self._tracks = TrackTable.empty()
-        self._slots: dict[Hashable, int] = {}
-        self._free: list[int] = []
-        # by slot: detection runs so far, ids given so far, frames since the last detection run
-        self._runs, self._ids, self._coast = (np.zeros(1, np.int64) for _ in range(3))
+        self._streams: dict[Hashable, _Stream] = {}
+        self._free_slots: list[int] = []
 
     @property
     def stream_ids(self) -> tuple[Hashable, ...]:
         """The streams that have state here."""
-        return tuple(self._slots)
+        return tuple(self._streams)
 
     def update_one(self, detections: Detections | None, stream_id: Hashable = 0) -> Tracks:
         """`update` for a single stream."""
@@ -63,9 +75,9 @@ class Tracker:
         """
         if not frames:
             return {}
-        named = sorted((self._slot(name), name) for name in frames)  # slots differ, so names are never compared
-        slots = np.array([slot for slot, _ in named])
-        looked = [frames[name] for _, name in named]
+        streams = sorted((self._stream(name) for name in frames), key=attrgetter("slot"))
+        slots = np.array([stream.slot for stream in streams])
+        looked = [frames[stream.name] for stream in streams]
         tracks, idle = self._split(slots)
         edges = _edges(tracks.life[SLOT], slots)
         sightings = Sightings.gather(looked, self.config.low_score)
@@ -77,43 +89,36 @@ class Tracker:
             motion.update(tracks.filters, rows, measured.take(cols, 1))
             tracks.scores[rows] = sightings.scores.take(cols)
             tracks.life[CLASS, rows] = sightings.class_ids.take(cols)
-        dead = self._age(tracks, edges, rows, self._charge(slots, looked))
+        dead = self._age(tracks, edges, rows, self._charge(streams, looked))
         if np.count_nonzero(dead):
             tracks = tracks.where(~dead)
-        tracks = self._with_newborn(tracks, sightings, measured, cols, slots)
+        tracks = self._with_newborn(tracks, sightings, measured, cols, streams)
+        reported = self._report(
+            tracks, slots, streams
+        )  # gives ids, so it comes before the tables are joined into a new one
         self._tracks = tracks if idle is None else tracks.with_others(idle)
-        reported = self._report(tracks, slots)
-        if len(named) == 1:
-            return {named[0][1]: reported[0]}
-        by_name = {name: one for (_, name), one in zip(named, reported, strict=True)}
+        by_name = {stream.name: one for stream, one in zip(streams, reported, strict=True)}
         return {name: by_name[name] for name in frames}
 
     def remove(self, stream_id: Hashable) -> None:
-        """Forget a stream and its tracks; a later frame of that name begins anew with id 1. Unknown names do nothing."""
-        slot = self._slots.pop(stream_id, None)
-        if slot is not None:
-            self._tracks = self._tracks.where(self._tracks.life[SLOT] != slot)
-            self._free.append(slot)
+        """Forget a stream and its tracks; a later frame of that name begins anew with id 1. An unknown name is fine."""
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None:
+            self._tracks = self._tracks.where(self._tracks.life[SLOT] != stream.slot)
+            self._free_slots.append(stream.slot)
 
-    def _slot(self, stream_id: Hashable) -> int:
-        slot = self._slots.get(stream_id)
-        if slot is None:
-            slot = self._free.pop() if self._free else len(self._slots)
-            self._slots[stream_id] = slot
-            if slot >= len(self._runs):
-                self._runs, self._ids, self._coast = (
-                    np.concatenate([counter, np.zeros_like(counter)]) for counter in (self._runs, self._ids, self._coast)
-                )
-            self._runs[slot] = self._ids[slot] = self._coast[slot] = 0
-        return slot
+    def _stream(self, name: Hashable) -> _Stream:
+        stream = self._streams.get(name)
+        if stream is None:
+            slot = self._free_slots.pop() if self._free_slots else len(self._streams)
+            stream = self._streams[name] = _Stream(name, slot)
+        return stream
 
     def _split(self, slots: np.ndarray) -> tuple[TrackTable, TrackTable | None]:
         """The tracks of the streams at `slots`, and all others (None when every stream is called)."""
-        if len(slots) == len(self._slots):
+        if len(slots) == len(self._streams):
             return self._tracks, None
-        called = np.zeros(len(self._runs), bool)
-        called[slots] = True
-        mine = called.take(self._tracks.life[SLOT])
+        mine = np.isin(self._tracks.life[SLOT], slots)
         return self._tracks.where(mine), self._tracks.where(~mine)
 
     def _candidates(self, tracks: TrackTable, edges: np.ndarray, sightings: Sightings) -> Pairs:
@@ -123,7 +128,8 @@ class Tracker:
         boxes = config.motion.boxes(tracks.filters[0])
         pairs = overlapping_pairs(boxes, edges, sightings.boxes, sightings.edges, floor=floor)
         if config.class_aware:
-            pairs = pairs.where(tracks.life[CLASS].take(pairs.rows) == sightings.class_ids.take(pairs.cols))
+            same = tracks.life[CLASS].take(pairs.rows) == sightings.class_ids.take(pairs.cols)
+            pairs = pairs.take(same.nonzero()[0])
         return pairs
 
     def _match(
@@ -133,46 +139,48 @@ class Tracker:
         config, everyone, everything = self.config, len(tracks), len(sightings.scores)
         worth = pairs.iou * sightings.scores.take(pairs.cols) if config.fuse_score else pairs.iou
         gain = worth - config.match_iou
-        sure, settled = sightings.scores >= config.high_score, tracks.life[HITS] >= config.min_hits
-        doubtful = np.count_nonzero(sure) < everything
-        tentative = config.confirm and np.count_nonzero(settled) < everyone
+        if config.one_matching:
+            return _best(pairs, gain, edges, sightings.edges)
+        sure = sightings.scores >= config.high_score
+        settled = tracks.life[HITS] >= (config.min_hits if config.confirm else 0)
+        doubtful, tentative = np.count_nonzero(sure) < everything, np.count_nonzero(settled) < everyone
         if doubtful:
             gain[~sure.take(pairs.cols)] = 0.0
         if tentative:
             gain[~settled.take(pairs.rows)] = 0.0
-        rows, cols = _best(pairs, gain, edges)
+        rows, cols = _best(pairs, gain, edges, sightings.edges)
         if not (doubtful or tentative) or len(cols) == everything:
             return rows, cols
         row_free, col_free = np.ones(everyone, bool), np.ones(everything, bool)
         row_free[rows] = col_free[cols] = False
-        if doubtful:  # a detection of low score may continue a track, but not wake a lost one or settle a new one
-            awake = row_free & (tracks.life[MISSES] == 0)
-            if config.confirm:
-                awake &= settled
-            free = awake.take(pairs.rows) & (col_free & ~sure).take(pairs.cols)
-            more_rows, more_cols = _best(pairs, np.where(free, pairs.iou - config.low_match_iou, 0.0), edges)
-            rows, cols = np.concatenate([rows, more_rows]), np.concatenate([cols, more_cols])
-        if tentative:
-            free = (row_free & ~settled).take(pairs.rows) & (col_free & sure).take(pairs.cols)
-            more_rows, more_cols = _best(pairs, np.where(free, worth - config.new_match_iou, 0.0), edges)
-            rows, cols = np.concatenate([rows, more_rows]), np.concatenate([cols, more_cols])
-        return rows, cols
+        left = (row_free.take(pairs.rows) & col_free.take(pairs.cols)).nonzero()[0]
+        if not len(left):
+            return rows, cols
+        # Of what is left, a doubtful detection may continue a settled track seen just before, and a sure one may settle
+        # a new track. The two kinds share neither track nor detection, so one matching solves both.
+        pairs, worth = pairs.take(left), worth.take(left)
+        settled, sure = settled.take(pairs.rows), sure.take(pairs.cols)
+        gain = np.where(sure, worth - config.new_match_iou, pairs.iou - config.low_match_iou)
+        gain[sure == settled] = 0.0
+        gain[settled & (tracks.life[MISSES].take(pairs.rows) > 0)] = 0.0
+        more_rows, more_cols = _best(pairs, gain, edges, sightings.edges)
+        return np.concatenate([rows, more_rows]), np.concatenate([cols, more_cols])
 
-    def _charge(self, slots: np.ndarray, looked: list[Detections | None]) -> np.ndarray | None:
+    def _charge(self, streams: list[_Stream], looked: list[Detections | None]) -> np.ndarray | None:
         """bool [streams], True where a track that was not seen has missed something; None stands for all True."""
-        if not any(one is None for one in looked):
-            self._runs[slots] += 1
-            self._coast[slots] = 0
-            return None
-        seen = np.array([one is not None for one in looked])
-        self._runs[slots] += seen
-        self._coast[slots] = coast = np.where(seen, 0, self._coast[slots] + 1)
-        return seen | (coast > self.config.max_coast)
+        for stream, one in zip(streams, looked, strict=True):
+            if one is None:
+                stream.coast += 1
+            else:
+                stream.coast = 0
+                stream.runs += 1
+        charged = [not 0 < stream.coast <= self.config.max_coast for stream in streams]
+        return None if all(charged) else np.array(charged)
 
     def _age(self, tracks: TrackTable, edges: np.ndarray, rows: np.ndarray, charge: np.ndarray | None) -> np.ndarray:
         """Count hits and misses, in place; bool [T], True for tracks that are given up."""
         hits, misses = tracks.life[HITS], tracks.life[MISSES]
-        misses += 1 if charge is None else charge.repeat(np.diff(edges))
+        misses += 1 if charge is None else charge.repeat(edges[1:] - edges[:-1])
         misses[rows] = 0
         hits[rows] += 1
         dead: np.ndarray = misses > self.config.max_misses
@@ -183,7 +191,12 @@ class Tracker:
         return dead
 
     def _with_newborn(
-        self, tracks: TrackTable, sightings: Sightings, measured: np.ndarray, matched: np.ndarray, slots: np.ndarray
+        self,
+        tracks: TrackTable,
+        sightings: Sightings,
+        measured: np.ndarray,
+        matched: np.ndarray,
+        streams: list[_Stream],
     ) -> TrackTable:
         """`tracks` and those that begin with this frame."""
         config = self.config
@@ -193,42 +206,49 @@ class Tracker:
             return tracks
         born = fresh.nonzero()[0]
         life = np.zeros((5, len(born)), np.int64)
-        life[SLOT] = slots.repeat(np.diff(sightings.edges)).take(born)
+        parents = [streams[k] for k in np.searchsorted(sightings.edges, born, side="right") - 1]
+        life[SLOT] = [stream.slot for stream in parents]
         life[CLASS] = sightings.class_ids.take(born)
         if config.confirm:
-            life[HITS] = np.where(self._runs.take(life[SLOT]) <= config.min_hits, config.min_hits, 0)
+            life[HITS] = [config.min_hits if stream.runs <= config.min_hits else 0 for stream in parents]
         filters = config.motion.start(measured.take(born, 1))
         return tracks.with_others(TrackTable(filters, life, sightings.scores.take(born)))
 
-    def _report(self, tracks: TrackTable, slots: np.ndarray) -> list[Tracks]:
+    def _report(self, tracks: TrackTable, slots: np.ndarray, streams: list[_Stream]) -> list[Tracks]:
         """What each stream shows now; tracks shown for the first time get their id."""
         config, life = self.config, tracks.life
         shown = life[HITS] >= config.min_hits
         if not config.confirm:
-            shown |= self._runs.take(life[SLOT]) <= config.min_hits
+            young = [stream.runs <= config.min_hits for stream in streams]
+            if any(young):
+                shown |= np.array(young).take(np.searchsorted(slots, life[SLOT]))
         shown &= life[MISSES] == 0
         places = shown.nonzero()[0]
-        slot, ids = life[SLOT].take(places), life[ID].take(places)
-        nameless = (ids == 0).nonzero()[0]
-        if len(nameless):
-            owner = slot.take(nameless)  # ascending: the rank within a stream is the distance to its first
-            ids[nameless] = self._ids.take(owner) + np.arange(1, len(owner) + 1) - np.searchsorted(owner, owner)
-            np.add.at(self._ids, owner, 1)
+        current = life.take(places, 1)
+        slot, ids = current[SLOT], current[ID]
+        if np.count_nonzero(ids) < len(ids):
+            by_slot = {stream.slot: stream for stream in streams}
+            for place in (ids == 0).nonzero()[0].tolist():
+                stream = by_slot[int(slot[place])]
+                stream.ids += 1
+                ids[place] = stream.ids
             life[ID, places] = ids
         boxes = np.array(config.motion.boxes(tracks.filters[0].take(places, 1)).T, np.float32, order="C")
-        everything = Tracks(ids, boxes, tracks.scores.take(places), life[CLASS].take(places))
+        everything = Tracks(ids, boxes, tracks.scores.take(places), current[CLASS])
         if len(slots) == 1:
             return [everything]
         edges = _edges(slot, slots).tolist()
-        return [everything[slice(start, stop)] for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+        return [everything[slice(start, stop)] for start, stop in itertools.pairwise(edges)]
 
 
-def _best(pairs: Pairs, gain: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _best(
+    pairs: Pairs, gain: np.ndarray, row_edges: np.ndarray, col_edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The best matching among the pairs that gain something."""
     kept = (gain > 0).nonzero()[0]
-    if len(kept) == len(gain):
-        return assign(pairs.rows, pairs.cols, gain, edges)
-    return assign(pairs.rows.take(kept), pairs.cols.take(kept), gain.take(kept), edges)
+    if len(kept) < len(gain):
+        pairs, gain = pairs.take(kept), gain.take(kept)
+    return assign(pairs.rows, pairs.cols, gain, row_edges, col_edges)
 
 
 def _edges(owner: np.ndarray, slots: np.ndarray) -> np.ndarray:

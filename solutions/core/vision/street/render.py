@@ -31,6 +31,8 @@ PAINTS: tuple[Rgb, ...] = (
 )  # fmt: skip
 Scalar = tuple[int, int, int, int]  # BGR and alpha
 VISIBLE = 128  # alpha from which a pixel counts as the object's
+SHUTTER_S = 1 / 50
+MAX_SMEAR = 15  # pixels
 
 
 @dataclass(slots=True)
@@ -46,8 +48,8 @@ class Seen:
 class _Tile:
     left: int
     top: int
-    pixels: np.ndarray  # uint8 [h, w, 4], premultiplied BGR and alpha, frame resolution
-    alpha: np.ndarray  # uint8 [h, w]
+    pixels: np.ndarray  # uint8 [h, w, 4], premultiplied BGR and alpha, frame resolution, smeared by the motion
+    alpha: np.ndarray  # uint8 [h, w], not smeared: the silhouette at the middle of the exposure
 
 
 @dataclass(slots=True)
@@ -57,6 +59,7 @@ class _Shape:
     order: list[int]
     colours: list[Scalar]
     rings: int  # leading pairs of polygons (outer, inner) that are wheels
+    smear: tuple[int, int] = (1, 1)  # how far it moves while the shutter is open, x and y: odd numbers of pixels
 
 
 class Renderer:
@@ -99,7 +102,7 @@ class Renderer:
                 continue
             code = len(drawn) + 1
             area = (slice(y0, y1), slice(x0, x1))
-            self._lay(frame, owners, area, tile.pixels[part], alpha[part], inside, self._hidden(row, area), code)
+            self._lay(frame, owners, area, tile.pixels[part], inside, self._hidden(row, area), code)
             drawn.append((actor, (x0 + bx, y0 + by, x0 + bx + bw, y0 + by + bh), total, (x0, y0, x1, y1), code))
         seen = []
         for actor, box, total, (x0, y0, x1, y1), code in drawn:
@@ -109,15 +112,15 @@ class Renderer:
         return frame, seen
 
     def _lay(
-        self, frame: np.ndarray, owners: np.ndarray, area: tuple[slice, slice], pixels: np.ndarray, alpha: np.ndarray,
-        inside: np.ndarray, hidden: np.ndarray | None, code: int,
+        self, frame: np.ndarray, owners: np.ndarray, area: tuple[slice, slice], pixels: np.ndarray, inside: np.ndarray,
+        hidden: np.ndarray | None, code: int,
     ) -> None:  # fmt: skip
         view = frame[area]
         if hidden is not None:
-            alpha = alpha * ~hidden
             inside = inside & ~hidden
             pixels = pixels * ~hidden[..., None]
-        # alpha has steps of a quarter; 256 - alpha' with alpha' in 0..256 makes fully covered and free pixels exact
+        alpha = cv2.extractChannel(pixels, 3)
+        # 256 - alpha' with alpha' in 0..256 makes fully covered and free pixels exact
         keep = 256 - alpha.astype(np.uint16) - (alpha >> 7)
         mixed = np.multiply(view, cv2.merge((keep, keep, keep)), dtype=np.uint16)
         mixed >>= 8
@@ -165,17 +168,28 @@ class Renderer:
             return []
         pixels = self.camera.screen((np.concatenate(solids) - self._position) @ self._axes.T)
         shapes, at = [], 0
-        for points, flat in zip(solids, flats, strict=True):
-            shapes.append(_Shape(pixels[at : at + len(points)], *flat))
+        for points, flat, smear in zip(solids, flats, self._smears(actors), strict=True):
+            shapes.append(_Shape(pixels[at : at + len(points)], *flat, smear))
             at += len(points)
         return shapes
+
+    def _smears(self, actors: Sequence[Actor]) -> list[tuple[int, int]]:
+        """How far each actor moves on the screen while the shutter is open."""
+        middles = np.array([(a.x, a.height / 2, a.z) for a in actors])
+        steps = np.array([(math.sin(a.heading) * a.speed, 0.0, math.cos(a.heading) * a.speed) for a in actors])
+        ends = np.stack((middles, middles + steps * SHUTTER_S)) - self._position
+        before, after = self.camera.screen(ends @ self._axes.T)
+        # An odd kernel keeps the middle of the smear where the actor is.
+        pixels = np.minimum(np.abs(after - before) / 2, MAX_SMEAR // 2).astype(int) * 2 + 1
+        return [(x, y) for x, y in pixels.tolist()]
 
     def _tile(self, shape: _Shape) -> _Tile | None:
         pixels, starts, order, colours, rings = shape.pixels, shape.starts, shape.order, shape.colours, shape.rings
         low, high = pixels.min(axis=0), pixels.max(axis=0)
         h, w = self.camera.size_hw
-        left, top = max(int(low[0]) - 2, -w), max(int(low[1]) - 2, -h)
-        right, bottom = min(int(high[0]) + 3, 2 * w), min(int(high[1]) + 3, 2 * h)
+        beyond_x, beyond_y = 2 + shape.smear[0] // 2, 2 + shape.smear[1] // 2
+        left, top = max(int(low[0]) - beyond_x, -w), max(int(low[1]) - beyond_y, -h)
+        right, bottom = min(int(high[0]) + 1 + beyond_x, 2 * w), min(int(high[1]) + 1 + beyond_y, 2 * h)
         if right <= max(left, 0) or bottom <= max(top, 0) or left >= w or top >= h:
             return None
         fixed = np.rint(((pixels - (left, top)) * SUPER - 0.5) * SUB).astype(np.int32)
@@ -187,7 +201,8 @@ class Renderer:
         for k in order:
             fill(canvas, fixed[starts[k] : starts[k + 1]], colours[k], cv2.LINE_8, 4)
         small = cv2.resize(canvas, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
-        return _Tile(left, top, small, cv2.extractChannel(small, 3))
+        alpha = cv2.extractChannel(small, 3)
+        return _Tile(left, top, small if shape.smear == (1, 1) else cv2.blur(small, shape.smear), alpha)
 
     def _vehicle(self, actor: Actor) -> tuple[np.ndarray, list[int], list[int], list[Scalar]]:
         mesh = self._meshes.get(actor.id)

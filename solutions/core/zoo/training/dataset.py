@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from solutions.core.hardware.profile import usable_cores
 from solutions.core.vision import scenes
 from solutions.core.vision.images import crop_batch, letterbox
 
 INPUT_HW = (192, 320)
 CROP_HW = (48, 48)
 HELD_OUT_SEED = 1_000_000
-INSTANTS_PER_SEED = 6
+HELD_OUT_IMAGES = 600
+INSTANTS_PER_SEED = 10
 CROPS_PER_IMAGE = 5
 _SIZES_HW = ((360, 640), (360, 640), (720, 1280), (270, 480), (180, 320))
 
@@ -67,42 +72,49 @@ def street_data(first_seed: int, images: int, cache: Path, *, progress: Callable
 
 def _render(first_seed: int, images: int, folder: Path, progress: Callable[[int], None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    store = np.lib.format.open_memmap(
-        folder / "images.npy", mode="w+", dtype=np.uint8, shape=(images, *INPUT_HW, 3)
-    )
-    starts, boxes, class_ids, ignore, crops, crop_labels = [0], [], [], [], [], []
-    scene = None
-    for number in range(images):
-        chance = np.random.default_rng((first_seed, number))
-        if number % INSTANTS_PER_SEED == 0:
-            size_hw = _SIZES_HW[chance.integers(len(_SIZES_HW))]
-            traffic = float(chance.uniform(0.6, 1.6))
-            scene = scenes.StreetScene(first_seed + number // INSTANTS_PER_SEED, size_hw=size_hw, traffic=traffic)
-        else:
-            scene.advance(float(chance.uniform(4.0, 9.0)))
+    store = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(images, *INPUT_HW, 3))
+    seeds = range((images + INSTANTS_PER_SEED - 1) // INSTANTS_PER_SEED)
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in ("boxes", "class_ids", "ignore", "crops", "crop_labels")}
+    starts = [0]
+    # Fresh processes: a fork would inherit the locks of torch's and OpenCV's threads.
+    with ProcessPoolExecutor(usable_cores(), get_context("spawn")) as pool:
+        for seed, (pictures, truths) in zip(seeds, pool.map(_render_seed, seeds, repeat(first_seed)), strict=True):
+            first = seed * INSTANTS_PER_SEED
+            for number, picture, truth in zip(range(first, images), pictures, truths, strict=False):
+                store[number] = picture
+                starts.append(starts[-1] + len(truth["boxes"]))
+                for name, values in rows.items():
+                    values.append(truth[name])
+                progress(number + 1)
+    store.flush()
+    np.savez(folder / "labels.npz", starts=np.array(starts), **{k: np.concatenate(v) for k, v in rows.items()})
+
+
+def _render_seed(seed: int, first_seed: int) -> tuple[list[np.ndarray], list[dict[str, np.ndarray]]]:
+    """The pictures and truths of one street at several instants."""
+    cv2.setNumThreads(1)
+    chance = np.random.default_rng((first_seed, seed))
+    size_hw = _SIZES_HW[chance.integers(len(_SIZES_HW))]
+    scene = scenes.StreetScene(first_seed + seed, size_hw=size_hw, traffic=float(chance.uniform(0.6, 1.6)))
+    pictures, truths = [], []
+    for _ in range(INSTANTS_PER_SEED):
+        scene.advance(float(chance.uniform(4.0, 9.0)))
         pixels, truth = scene.render()
         pixels = _camera(pixels, chance)
         canvas, transform = letterbox(pixels, INPUT_HW, centre=False)
-        store[number] = canvas
-        boxes.append(transform.to_canvas(truth.boxes))
-        class_ids.append(truth.class_ids)
-        ignore.append(~scenes.counts(truth, pixels.shape[:2]))
-        starts.append(starts[-1] + len(truth.ids))
-        rows = np.flatnonzero((truth.visible >= 0.5) & ~ignore[-1])
-        rows = chance.permutation(rows)[:CROPS_PER_IMAGE]
-        crops.append(crop_batch(pixels, _jitter(truth.boxes[rows], chance), CROP_HW))
-        crop_labels.append(np.stack((truth.class_ids[rows], truth.colour_ids[rows]), 1))
-        progress(number + 1)
-    store.flush()
-    np.savez(
-        folder / "labels.npz",
-        starts=np.array(starts),
-        boxes=np.concatenate(boxes).astype(np.float32),
-        class_ids=np.concatenate(class_ids),
-        ignore=np.concatenate(ignore),
-        crops=np.concatenate(crops),
-        crop_labels=np.concatenate(crop_labels),
-    )
+        ignore = ~scenes.counts(truth, size_hw)
+        rows = chance.permutation(np.flatnonzero((truth.visible >= 0.5) & ~ignore))[:CROPS_PER_IMAGE]
+        pictures.append(canvas)
+        truths.append(
+            {
+                "boxes": transform.to_canvas(truth.boxes),
+                "class_ids": truth.class_ids,
+                "ignore": ignore,
+                "crops": crop_batch(pixels, _jitter(truth.boxes[rows], chance), CROP_HW),
+                "crop_labels": np.stack((truth.class_ids[rows], truth.colour_ids[rows]), 1),
+            }
+        )
+    return pictures, truths
 
 
 def _camera(pixels: np.ndarray, chance: np.random.Generator) -> np.ndarray:

@@ -84,7 +84,7 @@ def train(
         nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimizer.step()
         _average(averaged, model, min(schedule.average, (1 + step) / (10 + step)))
-        progress(step + 1, float(loss))
+        progress(step + 1, loss.item())
         if (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps:
             state = {
                 "model": model.state_dict(),

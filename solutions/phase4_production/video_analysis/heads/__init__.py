@@ -7,7 +7,7 @@ from solutions.phase4_production.video_analysis.heads.fastestdet import FastestD
 from solutions.phase4_production.video_analysis.heads.grid import GridHead
 from solutions.phase4_production.video_analysis.heads.recognise import HEADS, make_head, recognise_head
 from solutions.phase4_production.video_analysis.heads.ssd import SsdHead
-from solutions.phase4_production.video_analysis.heads.yolo import YoloxDecodedHead, YoloxHead, Yolov5Head, Yolov8Head
+from solutions.phase4_production.video_analysis.heads.yolo import Yolov5Head, Yolov8Head, YoloxDecodedHead, YoloxHead
 
 __all__ = [
     "HEADS",
@@ -15,10 +15,10 @@ __all__ = [
     "GridHead",
     "Head",
     "SsdHead",
-    "YoloxDecodedHead",
-    "YoloxHead",
     "Yolov5Head",
     "Yolov8Head",
+    "YoloxDecodedHead",
+    "YoloxHead",
     "make_head",
     "recognise_head",
 ]

@@ -42,7 +42,9 @@ class Head(ABC):
     iou_threshold: float = 0.45
 
     @abstractmethod
-    def decode(self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float) -> Detections:
+    def decode(
+        self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float
+    ) -> Detections:
         """The candidates of one image in canvas pixels, before NMS, in any order.
 
         Args:
@@ -63,7 +65,9 @@ def only_output(outputs: Sequence[np.ndarray], head: str, axes: str, ndim: int) 
     """
     if len(outputs) != 1 or outputs[0].ndim != ndim:
         shapes = [list(output.shape) for output in outputs]
-        raise ConfigError(f"the {head} head reads one output {axes} per image, this model gives {shapes}. Choose --head.")
+        raise ConfigError(
+            f"the {head} head reads one output {axes} per image, this model gives {shapes}. Choose --head."
+        )
     return outputs[0]
 
 

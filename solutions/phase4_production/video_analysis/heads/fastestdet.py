@@ -13,6 +13,8 @@ from solutions.core.vision.images import PixelFormat
 from solutions.phase4_production.video_analysis.heads.base import Fit, Head, check_classes, corners, only_output
 from solutions.phase4_production.video_analysis.heads.labels import COCO_80
 
+_UNIT_BGR = PixelFormat(scale=1 / 255)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FastestDetHead(Head):
@@ -22,11 +24,13 @@ class FastestDetHead(Head):
 
     labels: tuple[str, ...] = COCO_80
     input_hw: tuple[int, int] = (352, 352)
-    pixels: PixelFormat = PixelFormat(scale=1 / 255)
+    pixels: PixelFormat = _UNIT_BGR
     fit: Fit = "stretch"
     score_threshold: float = 0.45
 
-    def decode(self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float) -> Detections:
+    def decode(
+        self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float
+    ) -> Detections:
         """The score is objectness^0.6 x class^0.4; centres move by tanh, sizes are a sigmoid of the whole canvas."""
         grid = only_output(outputs, self.name, "[5 + C, H / 16, W / 16]", 3)
         check_classes(grid.shape[0] - 5, self)

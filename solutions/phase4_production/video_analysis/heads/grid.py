@@ -16,7 +16,7 @@ from solutions.phase4_production.video_analysis.heads.labels import STREET
 
 @dataclass(frozen=True, kw_only=True)
 class GridHead(Head):
-    """[C + 4, H / 8, W / 8]: C class logits, then the log distances (in cells) from the cell's centre to the four edges."""
+    """[C + 4, H / 8, W / 8]: C class logits, then log distances (in cells) from the cell's centre to the four edges."""
 
     name: ClassVar[str] = "grid"
 
@@ -25,7 +25,9 @@ class GridHead(Head):
     score_threshold: float = 0.35
     iou_threshold: float = 0.5
 
-    def decode(self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float) -> Detections:
+    def decode(
+        self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float
+    ) -> Detections:
         """See `decode_grid`; the thresholds at the very ends of 0..1 are moved inside, where a logit exists."""
         grid = only_output(outputs, self.name, "[C + 4, H / 8, W / 8]", 3)
         check_classes(grid.shape[0] - 4, self)

@@ -15,16 +15,15 @@ from solutions.phase4_production.video_analysis.heads.fastestdet import FastestD
 from solutions.phase4_production.video_analysis.heads.grid import GridHead
 from solutions.phase4_production.video_analysis.heads.ssd import AnchorPlan, SsdHead
 from solutions.phase4_production.video_analysis.heads.yolo import (
-    YoloxDecodedHead,
-    YoloxHead,
     Yolov5Head,
     Yolov8Head,
+    YoloxDecodedHead,
+    YoloxHead,
     anchor_points,
 )
 
 HEADS: dict[str, type[Head]] = {
-    head.name: head
-    for head in (GridHead, YoloxHead, YoloxDecodedHead, Yolov5Head, Yolov8Head, SsdHead, FastestDetHead)
+    head.name: head for head in (GridHead, YoloxHead, YoloxDecodedHead, Yolov5Head, Yolov8Head, SsdHead, FastestDetHead)
 }
 
 
@@ -42,7 +41,7 @@ def make_head(model: Model, name: str | None = None, *, labels: Sequence[str] | 
     """
     metadata: Mapping[str, str] = getattr(model, "metadata", {})
     if name is None:
-        operators = getattr(model, "operators", frozenset())
+        operators: Collection[str] = getattr(model, "operators", frozenset())
         name = recognise_head(model.inputs, model.outputs, metadata, operators=operators)
     elif name not in HEADS:
         raise ConfigError(f"there is no head {name}. Choose one of: {', '.join(HEADS)}.")

@@ -20,6 +20,7 @@ from solutions.phase4_production.video_analysis.heads.base import Fit, Head, che
 from solutions.phase4_production.video_analysis.heads.labels import COCO_91
 
 _CODE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # what the regression was multiplied by in training
+_MINUS_ONE_TO_ONE = PixelFormat(rgb=True, scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 _MAX_LOG_GROWTH = math.log(1000 / 16)  # keeps exp() of a wild prediction finite
 
 
@@ -55,7 +56,7 @@ SSDLITE320 = AnchorPlan(
 
 @lru_cache(maxsize=8)
 def ssd_anchors(plan: AnchorPlan) -> np.ndarray:
-    """Anchors float32 [A, 4], centre x, centre y, width, height as fractions of the image, in the order of the outputs."""
+    """Anchors float32 [A, 4]: centre x, centre y, width, height as fractions of the image, in the outputs' order."""
     blocks = []
     for level, (rows, columns) in enumerate(plan.feature_hw):
         scale, between = plan.scales[level], math.sqrt(plan.scales[level] * plan.scales[level + 1])
@@ -78,21 +79,25 @@ class SsdHead(Head):
 
     labels: tuple[str, ...] = COCO_91
     input_hw: tuple[int, int] = (320, 320)
-    pixels: PixelFormat = PixelFormat(rgb=True, scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    pixels: PixelFormat = _MINUS_ONE_TO_ONE
     fit: Fit = "stretch"
     score_threshold: float = 0.4
     iou_threshold: float = 0.55
     plan: AnchorPlan = SSDLITE320
 
-    def decode(self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float) -> Detections:
-        """As torchvision: softmax, every class above the threshold gives its own candidate, boxes clipped to the canvas."""
+    def decode(
+        self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float
+    ) -> Detections:
+        """As torchvision: softmax, a candidate for every class above the threshold, boxes clipped to the canvas."""
         if len(outputs) != 2 or any(output.ndim != 2 for output in outputs):
             raise ConfigError("the ssd head reads regression [A, 4] and class logits [A, C]. Choose --head.")
         codes, logits = sorted(outputs, key=lambda output: output.shape[1] != 4)
         check_classes(logits.shape[1], self)
         anchors = ssd_anchors(self.plan)
         if len(anchors) != len(codes):
-            raise ConfigError(f"the anchor plan has {len(anchors)} anchors and the model {len(codes)}: give its own plan")
+            raise ConfigError(
+                f"the anchor plan has {len(anchors)} anchors and the model {len(codes)}: give its own plan"
+            )
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         scores = powers / powers.sum(axis=1, keepdims=True)
         rows, class_ids = np.nonzero(scores[:, 1:] >= score_threshold)

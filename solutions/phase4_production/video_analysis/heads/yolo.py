@@ -19,6 +19,7 @@ from solutions.phase4_production.video_analysis.heads.base import Fit, Head, che
 from solutions.phase4_production.video_analysis.heads.labels import COCO_80
 
 STRIDES = (8, 16, 32)
+_UNIT_RGB = PixelFormat(rgb=True, scale=1 / 255)
 
 
 @lru_cache(maxsize=8)
@@ -62,7 +63,9 @@ class YoloxHead(Head):
     labels: tuple[str, ...] = COCO_80
     input_hw: tuple[int, int] = (416, 416)
 
-    def decode(self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float) -> Detections:
+    def decode(
+        self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float
+    ) -> Detections:
         """Centres are (raw + cell) * stride, sizes exp(raw) * stride, the score objectness x class."""
         table = only_output(outputs, self.name, "[A, 5 + C]", 2)
         check_classes(table.shape[1] - 5, self)
@@ -85,7 +88,9 @@ class YoloxDecodedHead(Head):
     labels: tuple[str, ...] = COCO_80
     input_hw: tuple[int, int] = (416, 416)
 
-    def decode(self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float) -> Detections:
+    def decode(
+        self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float
+    ) -> Detections:
         """Rows are centre, size in pixels, objectness, classes."""
         table = only_output(outputs, self.name, "[A, 5 + C]", 2)
         check_classes(table.shape[1] - 5, self)
@@ -100,7 +105,7 @@ class Yolov5Head(YoloxDecodedHead):
     name: ClassVar[str] = "yolov5"
 
     input_hw: tuple[int, int] = (640, 640)
-    pixels: PixelFormat = PixelFormat(rgb=True, scale=1 / 255)
+    pixels: PixelFormat = _UNIT_RGB
     fit: Fit = "centre"
     score_threshold: float = 0.25
 
@@ -113,12 +118,14 @@ class Yolov8Head(Head):
 
     labels: tuple[str, ...] = COCO_80
     input_hw: tuple[int, int] = (640, 640)
-    pixels: PixelFormat = PixelFormat(rgb=True, scale=1 / 255)
+    pixels: PixelFormat = _UNIT_RGB
     fit: Fit = "centre"
     score_threshold: float = 0.25
     iou_threshold: float = 0.7
 
-    def decode(self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float) -> Detections:
+    def decode(
+        self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float
+    ) -> Detections:
         """Columns are boxes; the score is the best class score."""
         table = only_output(outputs, self.name, "[4 + C, A]", 2)
         check_classes(table.shape[0] - 4, self)

@@ -1,0 +1,167 @@
+"""Which precision of a detector to run here: measured on this machine, on these pictures, never assumed.
+
+Int8 is a hypothesis. It made YOLOX-nano 1.2 times faster and MobileNetV3 slower on the same CPU, and how much accuracy
+it costs depends on the calibration. So candidates are timed against the baseline in interleaved rounds, their
+detections are compared, and one is taken only where it is faster beyond doubt and close enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from solutions.core.errors import ConfigError
+from solutions.core.measure.metrics import PairedRatio
+from solutions.core.measure.profiling import measure_pair
+from solutions.core.vision.detection import Detections
+from solutions.core.vision.detection_metrics import APResult, TruthBoxes, average_precision
+from solutions.phase4_production.video_analysis.detector import Detector, load_detector
+from solutions.phase4_production.video_analysis.int8 import Int8Settings, convert_fp16, quantize_int8
+
+__all__ = [
+    "CandidateReport",
+    "Int8Settings",
+    "PrecisionChoice",
+    "choose_precision",
+    "convert_fp16",
+    "detection_truth",
+    "quantize_int8",
+]
+
+_RANKING_THRESHOLD = 0.05  # AP judges a ranking, so candidates must show more than they would report
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateReport:
+    """What was measured of one candidate.
+
+    Attributes:
+        name: its key, e.g. "int8".
+        ap50: mean over classes, weighted by how often each occurs; 0..1.
+        drop: the baseline's ap50 minus this one's, 0..1; negative where it is better.
+        ratio: its inference time over the baseline's, with interval.
+        accepted: True when it may replace the baseline.
+        reason: why, or why not, as a sentence.
+    """
+
+    name: str
+    ap50: float
+    drop: float
+    ratio: PairedRatio
+    accepted: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionChoice:
+    """The candidate to run, and the measurements that decided.
+
+    Attributes:
+        name: of the chosen candidate; the baseline's where none is better.
+        path: its file.
+        reason: one sentence for a log.
+        reports: every candidate but the baseline, in the order given.
+    """
+
+    name: str
+    path: Path
+    reason: str
+    reports: tuple[CandidateReport, ...]
+
+
+def choose_precision(
+    candidates: Mapping[str, str | Path],
+    frames: Sequence[np.ndarray],
+    *,
+    truth: Sequence[TruthBoxes] | None = None,
+    max_drop: float | None = None,
+    rounds: int = 30,
+    threads: int | None = None,
+    **detector_settings: Any,
+) -> PrecisionChoice:
+    """The fastest candidate that stays accurate; the first one is the baseline.
+
+    Args:
+        candidates: files by name, e.g. {"fp32": ..., "int8": ...}, the first being the one to trust.
+        frames: pictures like those to come, uint8 BGR; twenty say something, a hundred are better.
+        truth: labels of each frame. Without it what the baseline finds is taken for true, which measures agreement.
+        max_drop: how much AP50 a candidate may lose; default 0.02 against truth, 0.10 against the baseline's
+            detections, where every small shift of a box counts as a loss although it may be none.
+        rounds: interleaved timings on the first frame.
+        threads: threads per operator, as it will run.
+        detector_settings: for every Detector, e.g. `head` or `input_hw`.
+
+    Raises:
+        ConfigError: no candidate, no frame, truth of another length, or nothing in the frames to compare.
+    """
+    if not candidates or not frames:
+        raise ConfigError("choose_precision needs at least one candidate and one frame")
+    if truth is not None and len(truth) != len(frames):
+        raise ConfigError(f"truth must have one entry per frame, got {len(truth)} for {len(frames)}")
+    bound = max_drop if max_drop is not None else (0.02 if truth is not None else 0.10)
+    (base_name, base_path), *others = candidates.items()
+    settings = {**detector_settings, "score_threshold": _RANKING_THRESHOLD}
+    reported_from = detector_settings.get("score_threshold")
+    baseline = load_detector(base_path, threads=threads, **settings)
+    try:
+        threshold = baseline.head.score_threshold if reported_from is None else reported_from
+        found = [baseline.detect(frame) for frame in frames]
+        judged = truth if truth is not None else [detection_truth(seen, threshold) for seen in found]
+        base_ap = _weighted_ap(found, judged)
+        reports = []
+        for name, path in others:
+            challenger = load_detector(path, threads=threads, **settings)
+            try:
+                reports.append(_compare(name, baseline, challenger, frames, judged, base_ap, bound, rounds))
+            finally:
+                challenger.close()
+    finally:
+        baseline.close()
+    accepted = [report for report in reports if report.accepted]
+    if not accepted:
+        why = "; ".join(report.reason for report in reports) or "there is no other candidate"
+        return PrecisionChoice(base_name, Path(base_path), f"{base_name} stays: {why}", tuple(reports))
+    best = min(accepted, key=lambda report: report.ratio.ratio)
+    return PrecisionChoice(best.name, Path(candidates[best.name]), best.reason, tuple(reports))
+
+
+def detection_truth(found: Detections, threshold: float) -> TruthBoxes:
+    """Detections taken for true: those scoring at least `threshold`; weaker ones, down to half of it, are ignored."""
+    kept = found[found.scores >= threshold / 2]
+    return TruthBoxes(kept.boxes, kept.class_ids, kept.scores < threshold)
+
+
+def _compare(
+    name: str,
+    baseline: Detector,
+    challenger: Detector,
+    frames: Sequence[np.ndarray],
+    truth: Sequence[TruthBoxes],
+    base_ap: float,
+    bound: float,
+    rounds: int,
+) -> CandidateReport:
+    ap50 = _weighted_ap([challenger.detect(frame) for frame in frames], truth)
+    blobs = [detector.preprocess(frames[0]).blob for detector in (baseline, challenger)]
+    ratio = measure_pair(
+        lambda: baseline.run(blobs[0]), lambda: challenger.run(blobs[1]), rounds=rounds, warmup=3
+    ).ratio
+    drop = base_ap - ap50
+    accurate, faster = drop <= bound, ratio.verdict(at_most=1.0) == "pass"
+    speed = f"takes {ratio.ratio:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] of the baseline's time"
+    accuracy = f"{'loses' if drop >= 0 else 'gains'} {abs(drop):.3f} AP50 ({bound:.3f} allowed)"
+    verdict = "chosen" if accurate and faster else "refused" if not accurate else "not faster beyond doubt"
+    return CandidateReport(name, ap50, drop, ratio, accurate and faster, f"{name} {verdict}: {speed} and {accuracy}")
+
+
+def _weighted_ap(found: Sequence[Detections], truth: Sequence[TruthBoxes]) -> float:
+    """AP50 over all classes, each weighted by its number of truths, so that a class seen once does not decide."""
+    result: APResult = average_precision(list(zip(found, truth, strict=True)))
+    total = sum(result.truths.values())
+    if total == 0:
+        raise ConfigError("the frames show nothing to compare precisions on: give frames with objects in them")
+    return sum(result.ap[key] * count for key, count in result.truths.items()) / total
