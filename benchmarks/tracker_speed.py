@@ -79,8 +79,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Tracking speed on one stream and on a hundred, beside PyPI trackers.")
     parser.add_argument("--data", metavar="FOLDER", help="holds mot/MOT15 and mot/MOT17; by default $MLI_DATA")
-    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds of each comparison (default 15)")
-    parser.add_argument("--frames", type=int, default=60, help="frames of each sequence in a comparison (default 60)")
+    parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds of each comparison (default 9)")
+    parser.add_argument("--frames", type=int, default=900, help="at most so many frames a sequence (default 900)")
     parser.add_argument("--json", metavar="FILE", help="write rows, host and versions there")
     return parser.parse_args(argv)
 

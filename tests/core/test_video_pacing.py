@@ -32,6 +32,9 @@ class StubStreet:
     def __init__(self, seed, size_hw=(360, 640), fps=30.0):
         self.seed, self.size_hw, self.fps = seed, size_hw, fps
 
+    def render(self):
+        return next(self.frames())
+
     def frames(self, count=None):
         number = 0
         while True:

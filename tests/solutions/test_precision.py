@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 from solutions.core.errors import ConfigError, ModelLoadError
 from solutions.core.measure.metrics import LatencySummary, PairedRatio
@@ -20,7 +21,7 @@ from solutions.phase4_production.video_analysis import int8, precision
 from solutions.phase4_production.video_analysis.detector import load_detector
 from solutions.phase4_production.video_analysis.int8 import Int8Settings, convert_fp16, quantize_int8, tail_nodes
 from solutions.phase4_production.video_analysis.precision import choose_precision, detection_truth
-from tests.solutions.onnx_builders import small_network
+from tests.solutions.onnx_builders import save, small_network
 
 REAL = os.environ.get("MLI_DATA")
 
@@ -142,6 +143,17 @@ def test_fp16_is_half_the_size_and_near(tmp_path):
     np.testing.assert_allclose(answers(path, pictures()), answers(source, pictures()), atol=0.05)
     assert load_model(path).inputs[0].dtype == "float32"
     assert path == convert_fp16(source, tmp_path / "cache")
+
+
+def test_fp16_of_a_constant_that_two_nodes_share(tmp_path):
+    nodes = [
+        helper.make_node("Resize", ["images", "", "twice"], ["large"], mode="nearest"),
+        helper.make_node("Resize", ["large", "", "twice"], ["grid"], mode="nearest"),
+    ]
+    specs = [("images", (1, 3, 4, 4))], [("grid", (1, 3, 16, 16))]
+    source = save(tmp_path / "m.onnx", nodes, *specs, [("twice", np.array([1, 1, 2, 2], np.float32))])
+    image = np.ones((1, 3, 4, 4), np.float32)
+    np.testing.assert_array_equal(answers(convert_fp16(source, tmp_path), [image]), np.ones((1, 3, 16, 16)))
 
 
 def timed_as(monkeypatch, ratio):

@@ -135,18 +135,19 @@ def test_pairs_and_matching_equal_the_hungarian_method_on_each_stream(sizes, see
     tracks = [random_boxes(rng, count) for count, _ in sizes]
     detections = [random_boxes(rng, count) for _, count in sizes]
     row_edges, col_edges = (np.cumsum([0, *map(len, parts)]) for parts in (tracks, detections))
-    floor = float(rng.choice([0.0, 0.1, 0.4]))
+    floor, extra = float(rng.choice([0.0, 0.1, 0.4])), float(rng.choice([0.0, 0.2]))
     pairs = overlapping_pairs(
         np.concatenate(tracks).T.copy(), row_edges, np.concatenate(detections).T.copy(), col_edges, floor=floor
     )
-    rows, cols = assign(pairs.rows, pairs.cols, pairs.iou - floor, row_edges, col_edges)
+    rows, cols = assign(pairs, pairs.iou - floor - extra, row_edges, col_edges)
     assert len(set(rows.tolist())) == len(rows)
     assert len(set(cols.tolist())) == len(cols)
     found = dict(zip(rows.tolist(), cols.tolist(), strict=True))
     listed = 0
     for k, (a, b) in enumerate(zip(tracks, detections, strict=True)):
-        gain = np.maximum(iou_matrix(a, b) - floor, 0)
-        listed += int((gain > 0).sum())
+        iou = iou_matrix(a, b)
+        gain = np.maximum(iou - floor - extra, 0)
+        listed += int((iou > floor).sum())
         best = gain[linear_sum_assignment(gain, maximize=True)].sum()
         mine = {
             row - row_edges[k]: found[row] - col_edges[k] for row in found if row_edges[k] <= row < row_edges[k + 1]

@@ -2,7 +2,8 @@
 
 One row per box, comma-separated: `frame, id, x, y, w, h, conf, ...`, frames counted from 1, x y the top left corner in
 pixels (Leal-Taixe et al., "MOTChallenge 2015", https://motchallenge.net/instructions). In truth `conf` is 0 for boxes
-that are not judged. Column 8 is the class in MOT16 and later (and in our own scenes) and -1 in MOT15.
+that are not judged. Column 8 of 9 is the class in MOT16 and later (and in our own scenes); MOT15 has 10 columns and no
+class.
 """
 
 from __future__ import annotations
@@ -139,7 +140,8 @@ def _row(line: str, place: str) -> list[float]:
         raise VideoError(f"{place} holds NaN or infinity: {line.strip()[:80]!r}.")
     if not 1 <= values[_FRAME] <= _MAX_FRAME or values[_FRAME] != int(values[_FRAME]):
         raise VideoError(f"{place} names frame {values[_FRAME]:g}; frames are whole numbers from 1.")
-    return [*values[:7], values[_CLASS] if len(values) > _CLASS else -1.0]
+    # Ten columns are MOT15's, which ends in a place in the world or in -1, -1, -1.
+    return [*values[:7], values[_CLASS] if len(values) in (8, 9) else -1.0]
 
 
 def _tracks(rows: np.ndarray, frames: int | None) -> list[Tracks]:

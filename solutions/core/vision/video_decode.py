@@ -110,7 +110,7 @@ class VideoReader:
             raise VideoError(f"{shown} does not say how large its picture is: it is empty or damaged.")
         context.thread_count = self._address.decode_threads
         self._stream = stream
-        self.codec: str = context.codec.canonical_name
+        self.codec: str = getattr(context.codec, "canonical_name", context.name)  # PyAV 14 has no canonical_name
         rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
         self.fps = next((float(rate) for rate in rates if rate and 0 < rate <= 1000), _FALLBACK_FPS)
         self.frames: int | None = stream.frames or None

@@ -46,6 +46,7 @@ class SceneFeed:
         from solutions.core.vision.scenes import StreetScene  # drawing is needed for this kind of source only
 
         street = StreetScene(seed, size_hw=size_hw, fps=SCENE_FPS)
+        street.render()  # paints the street, which the first frame would otherwise have to wait for
         self._frames: Iterator[tuple[np.ndarray, SceneTruth]] = iter(street.frames())
         self._taken = 0
 

@@ -1,15 +1,19 @@
-"""Embedded networks as files: half-precision torch weights, and the ONNX graph made from exactly those."""
+"""Networks as files: ONNX graphs that carry what is to be known about them, and half-precision torch weights."""
 
 from __future__ import annotations
 
 import copy
+import os
+import tempfile
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
 import torch
 from torch import nn
 
+from solutions.core.errors import ConfigError
 from solutions.core.zoo.networks import CropNet, StreetNet, fold_batchnorm
 
 
@@ -31,7 +35,7 @@ def export_detector(model: StreetNet, path: Path, *, labels: tuple[str, ...], in
     example = torch.rand(2, 3, *input_hw) * 255
     sizes = {0: torch.export.Dim("batch"), 2: 32 * torch.export.Dim("rows32"), 3: 32 * torch.export.Dim("columns32")}
     facts = {"head": "grid", "labels": ",".join(labels), "input_hw": f"{input_hw[0]},{input_hw[1]}"}
-    _export(model, example, path, ["images"], ["grid"], sizes, facts)
+    export_onnx(_folded(model), example, path, inputs=["images"], outputs=["grid"], sizes=sizes, facts=facts)
 
 
 def export_classifier(
@@ -45,27 +49,42 @@ def export_classifier(
         "colours": ",".join(colours),
         "input_hw": f"{input_hw[0]},{input_hw[1]}",
     }
-    _export(model, example, path, ["crops"], ["classes", "colours"], {0: torch.export.Dim("batch")}, facts)
+    sizes = {0: torch.export.Dim("batch")}
+    export_onnx(_folded(model), example, path, inputs=["crops"], outputs=["classes", "colours"], sizes=sizes, facts=facts)
 
 
-def _export(
+def export_onnx(
     model: nn.Module,
     example: torch.Tensor,
     path: Path,
-    inputs: list[str],
-    outputs: list[str],
+    *,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
     sizes: dict[int, torch.export.Dim],
-    facts: dict[str, str],
+    facts: Mapping[str, str],
 ) -> None:
-    folded = fold_batchnorm(copy.deepcopy(model).eval())
+    """Write one self-contained, checked ONNX file.
+
+    Args:
+        model: in eval mode.
+        example: an input with a batch of at least 2 (1 would be taken for a constant).
+        path: the file; written whole or not at all, so two processes may make it at once.
+        inputs: name of the input.
+        outputs: names of the outputs.
+        sizes: the free axes of the input.
+        facts: key and value pairs that travel in the file's metadata.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations are not ours to mend
         program = torch.onnx.export(
-            folded,
+            model,
             (example,),
             dynamo=True,
-            input_names=inputs,
-            output_names=outputs,
+            input_names=list(inputs),
+            output_names=list(outputs),
             dynamic_shapes=(sizes,),
             verbose=False,
         )
@@ -78,4 +97,15 @@ def _export(
     for key, fact in facts.items():
         proto.metadata_props.add(key=key, value=fact)
     onnx.checker.check_model(proto, full_check=True)
-    onnx.save(proto, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-") as workshop:
+            made = Path(workshop) / path.name
+            onnx.save(proto, made)
+            os.replace(made, path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror or error}. Choose another place (MLI_CACHE names the cache folder).") from error
+
+
+def _folded(model: nn.Module) -> nn.Module:
+    return fold_batchnorm(copy.deepcopy(model).eval())

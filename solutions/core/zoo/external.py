@@ -14,12 +14,11 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from solutions.core.errors import BackendUnavailable, ConfigError, ModelLoadError
+from solutions.core.errors import BackendUnavailable, ModelLoadError
 from solutions.core.zoo.registry import cache_folder
 
 if TYPE_CHECKING:
@@ -145,36 +144,19 @@ def _pixel_facts(mean: Any, std: Any) -> str:
 
 
 def _export(recipe: _Recipe, target: Path) -> None:
-    """Write the ONNX file, whole or not at all; two processes may do it at once."""
-    import onnx
     import torch
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations are not ours to mend
-        program = torch.onnx.export(
-            recipe.module,
-            (torch.rand(2, 3, *recipe.input_hw),),
-            dynamo=True,
-            input_names=["images"],
-            output_names=list(recipe.outputs),
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            verbose=False,
-        )
-    proto = program.model_proto  # type: ignore[union-attr]
-    for node in proto.graph.node:
-        node.ClearField("metadata_props")  # where each node came from in Python, hundreds of kilobytes
-    for key, value in recipe.facts.items():
-        proto.metadata_props.add(key=key, value=value)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            temporary = Path(folder) / target.name
-            onnx.save(proto, temporary)
-            os.replace(temporary, target)
-    except OSError as error:
-        raise ConfigError(
-            f"{target} cannot be written: {error.strerror or error}. Choose another cache folder with MLI_CACHE."
-        ) from error
+    from solutions.core.zoo.export import export_onnx
+
+    export_onnx(
+        recipe.module,
+        torch.rand(2, 3, *recipe.input_hw),
+        target,
+        inputs=["images"],
+        outputs=recipe.outputs,
+        sizes={0: torch.export.Dim("batch")},
+        facts=recipe.facts,
+    )
 
 
 def _weights(url: str, timeout_s: float) -> dict[str, torch.Tensor]:

@@ -63,14 +63,13 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def assign(
-    rows: np.ndarray, cols: np.ndarray, gain: np.ndarray, row_edges: np.ndarray, col_edges: np.ndarray
+    pairs: Pairs, gain: np.ndarray, row_edges: np.ndarray, col_edges: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Places of the tracks and detections matched, each at most once, with the greatest sum of gains.
 
     Args:
-        rows: track of each allowed pair, ascending.
-        cols: detection of each allowed pair.
-        gain: what each pair is worth, > 0; a pair not listed can never be matched.
+        pairs: what may be matched.
+        gain: float64 [P], what each pair is worth; those of 0 or less are never matched.
         row_edges: int [streams + 1], where the tracks of each stream begin.
         col_edges: int [streams + 1], where its detections begin.
 
@@ -78,6 +77,10 @@ def assign(
     all streams together; the Hungarian method (in SciPy: Jonker and Volgenant's variant) decides among the contested
     pairs, stream by stream. With a single stream the solver is done sooner than the search for uncontested pairs.
     """
+    kept = (gain > 0).nonzero()[0]
+    if len(kept) < len(gain):
+        pairs, gain = pairs.take(kept), gain.take(kept)
+    rows, cols = pairs.rows, pairs.cols
     if not len(rows):
         return rows, cols
     if len(row_edges) == 2:
@@ -103,7 +106,7 @@ def _optimum(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best matching among pairs that are places of a table of `shape`."""
     table = np.zeros(shape)
-    table[rows, cols] = gain
+    table.put(rows * shape[1] + cols, gain)
     best_rows, best_cols = linear_sum_assignment(table, maximize=True)
-    real = table[best_rows, best_cols].nonzero()[0]
+    real = table.take(best_rows * shape[1] + best_cols).nonzero()[0]
     return best_rows.take(real), best_cols.take(real)

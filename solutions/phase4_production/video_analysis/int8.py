@@ -27,11 +27,11 @@ from onnx import version_converter
 from solutions.core.errors import ConfigError, ModelLoadError
 from solutions.core.hardware.profile import detect
 from solutions.core.zoo.registry import cache_folder
-from solutions.phase1_basics.runtimes.onnx import read_checked
+from solutions.phase1_basics.runtimes.onnx import OnnxModel, read_checked
 from solutions.phase4_production.video_analysis.derived import derived_model
 
 _OPSET = 17  # per-channel QDQ needs 13; 17 is what ONNX Runtime's quantizer is exercised with most
-_RECIPE = 1  # part of the cache key: raise it when the way of quantizing changes
+_RECIPE = 2  # part of the cache key: raise it when the way of quantizing changes
 _METHODS = ("percentile", "entropy", "minmax")
 _STDOUT_TURN = threading.Lock()  # redirecting stdout is process-wide and must not interleave
 
@@ -126,16 +126,22 @@ def convert_fp16(model_path: str | Path, cache_dir: str | Path | None = None) ->
 
     source = Path(model_path)
     read_checked(source)
-    model = onnx.load(source)
+    model = onnx.load(source)  # the converter changes it
 
     def make(target: Path) -> None:
         try:
-            onnx.save(convert_float_to_float16(model, keep_io_types=True), target)
+            converted = convert_float_to_float16(model, keep_io_types=True)
+            # A constant that two nodes share gets its cast to float32 twice, under the same name.
+            unlike = {node.SerializeToString(): node for node in converted.graph.node}
+            del converted.graph.node[:]
+            converted.graph.node.extend(unlike.values())
+            onnx.save(converted, target)
+            OnnxModel(target, device="cpu", threads=1).close()
         except Exception as error:  # the converter raises whatever it meets
             raise ModelLoadError(f"{source} cannot be converted to float16: {_reason(error)}") from error
 
     folder = Path(cache_dir) if cache_dir is not None else cache_folder() / "fp16"
-    return derived_model(source, model, "fp16", folder, parts=(), make=make)
+    return derived_model(source, model, "fp16", folder, parts=(f"{_RECIPE}".encode(),), make=make)
 
 
 def tail_nodes(model: onnx.ModelProto) -> list[str]:

@@ -96,7 +96,7 @@ class MotionModel:
         """
         x, v, p, c = filters[:4]
         if self.freeze_lost_height and lost is not None:
-            v[_HEIGHT, lost] = 0.0
+            np.putmask(v[_HEIGHT], lost, 0.0)
         noise = self._noise(self.process, self.process_relative, x)
         x += v
         vanished = x[2:] <= 0

@@ -1,4 +1,4 @@
-"""Where tracks and detections of all streams lie: stacked arrays, ordered by stream."""
+"""Where the tracks and detections of all streams lie: stacked arrays, ordered by stream."""
 
 from __future__ import annotations
 
@@ -15,6 +15,30 @@ _FARTHEST = 1e6  # pixels; a corner beyond it is a detector gone astray, and its
 SLOT, ID, CLASS, HITS, MISSES = range(5)
 """Rows of `TrackTable.life`: stream, id (0 until first reported), class, matches that count towards `min_hits`, and
 detection runs since the last match."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """What is counted for one stream; its tracks bear `slot`.
+
+    Attributes:
+        slot: its number, given again after the stream is removed.
+        runs: frames so far on which a detector looked.
+        ids: ids given so far.
+        coast: frames since a detector last looked.
+    """
+
+    slot: int
+    runs: int = 0
+    ids: int = 0
+    coast: int = 0
+
+
+def edges_of(owner: np.ndarray, slots: np.ndarray) -> np.ndarray:
+    """int [streams + 1]: where the run of each slot begins in the ascending `owner`, and where the last one ends."""
+    if len(slots) == 1:
+        return np.array([0, len(owner)])
+    return np.append(np.searchsorted(owner, slots), len(owner))
 
 
 @dataclass(slots=True)

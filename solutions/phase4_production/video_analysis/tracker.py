@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
-from operator import attrgetter
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,20 +24,13 @@ from solutions.phase4_production.video_analysis.track_table import (
     MISSES,
     SLOT,
     Sightings,
+    Stream,
     TrackTable,
+    edges_of,
 )
 from solutions.phase4_production.video_analysis.tracker_config import TrackerConfig
 
-
-@dataclass(slots=True)
-class _Stream:
-    """What is counted for one stream; its tracks bear `slot`."""
-
-    name: Hashable
-    slot: int
-    runs: int = 0  # detection runs so far
-    ids: int = 0  # ids given so far
-    coast: int = 0  # frames since the last detection run
+Name = TypeVar("Name", bound=Hashable)
 
 
 class Tracker:
@@ -53,7 +45,7 @@ class Tracker:
     def __init__(self, config: TrackerConfig | None = None) -> None:
         self.config = config or TrackerConfig.byte()
         self._tracks = TrackTable.empty()
-        self._streams: dict[Hashable, _Stream] = {}
+        self._streams: dict[Hashable, Stream] = {}
         self._free_slots: list[int] = []
 
     @property
@@ -65,7 +57,7 @@ class Tracker:
         """`update` for a single stream."""
         return self.update({stream_id: detections})[stream_id]
 
-    def update(self, frames: Mapping[Hashable, Detections | None]) -> dict[Hashable, Tracks]:
+    def update(self, frames: Mapping[Name, Detections | None]) -> dict[Name, Tracks]:
         """The tracks present in the next frame of each stream named, in the order of `frames`.
 
         Detections that no tracker could use (NaN, infinite, without area) are dropped. None means that no detector
@@ -75,11 +67,11 @@ class Tracker:
         """
         if not frames:
             return {}
-        streams = sorted((self._stream(name) for name in frames), key=attrgetter("slot"))
+        by_slot = sorted(frames, key=lambda name: self._stream(name).slot)
+        streams, looked = [self._streams[name] for name in by_slot], [frames[name] for name in by_slot]
         slots = np.array([stream.slot for stream in streams])
-        looked = [frames[stream.name] for stream in streams]
         tracks, idle = self._split(slots)
-        edges = _edges(tracks.life[SLOT], slots)
+        edges = edges_of(tracks.life[SLOT], slots)
         sightings = Sightings.gather(looked, self.config.low_score)
         motion = self.config.motion
         motion.predict(tracks.filters, tracks.life[MISSES] > 0)
@@ -87,8 +79,8 @@ class Tracker:
         measured = motion.measure(sightings.boxes)
         if len(rows):
             motion.update(tracks.filters, rows, measured.take(cols, 1))
-            tracks.scores[rows] = sightings.scores.take(cols)
-            tracks.life[CLASS, rows] = sightings.class_ids.take(cols)
+            tracks.scores.put(rows, sightings.scores.take(cols))
+            tracks.life[CLASS].put(rows, sightings.class_ids.take(cols))
         dead = self._age(tracks, edges, rows, self._charge(streams, looked))
         if np.count_nonzero(dead):
             tracks = tracks.where(~dead)
@@ -97,7 +89,7 @@ class Tracker:
             tracks, slots, streams
         )  # gives ids, so it comes before the tables are joined into a new one
         self._tracks = tracks if idle is None else tracks.with_others(idle)
-        by_name = {stream.name: one for stream, one in zip(streams, reported, strict=True)}
+        by_name = dict(zip(by_slot, reported, strict=True))
         return {name: by_name[name] for name in frames}
 
     def remove(self, stream_id: Hashable) -> None:
@@ -107,11 +99,11 @@ class Tracker:
             self._tracks = self._tracks.where(self._tracks.life[SLOT] != stream.slot)
             self._free_slots.append(stream.slot)
 
-    def _stream(self, name: Hashable) -> _Stream:
+    def _stream(self, name: Hashable) -> Stream:
         stream = self._streams.get(name)
         if stream is None:
             slot = self._free_slots.pop() if self._free_slots else len(self._streams)
-            stream = self._streams[name] = _Stream(name, slot)
+            stream = self._streams[name] = Stream(slot)
         return stream
 
     def _split(self, slots: np.ndarray) -> tuple[TrackTable, TrackTable | None]:
@@ -140,7 +132,7 @@ class Tracker:
         worth = pairs.iou * sightings.scores.take(pairs.cols) if config.fuse_score else pairs.iou
         gain = worth - config.match_iou
         if config.one_matching:
-            return _best(pairs, gain, edges, sightings.edges)
+            return assign(pairs, gain, edges, sightings.edges)
         sure = sightings.scores >= config.high_score
         settled = tracks.life[HITS] >= (config.min_hits if config.confirm else 0)
         doubtful, tentative = np.count_nonzero(sure) < everything, np.count_nonzero(settled) < everyone
@@ -148,7 +140,7 @@ class Tracker:
             gain[~sure.take(pairs.cols)] = 0.0
         if tentative:
             gain[~settled.take(pairs.rows)] = 0.0
-        rows, cols = _best(pairs, gain, edges, sightings.edges)
+        rows, cols = assign(pairs, gain, edges, sightings.edges)
         if not (doubtful or tentative) or len(cols) == everything:
             return rows, cols
         row_free, col_free = np.ones(everyone, bool), np.ones(everything, bool)
@@ -163,10 +155,10 @@ class Tracker:
         gain = np.where(sure, worth - config.new_match_iou, pairs.iou - config.low_match_iou)
         gain[sure == settled] = 0.0
         gain[settled & (tracks.life[MISSES].take(pairs.rows) > 0)] = 0.0
-        more_rows, more_cols = _best(pairs, gain, edges, sightings.edges)
+        more_rows, more_cols = assign(pairs, gain, edges, sightings.edges)
         return np.concatenate([rows, more_rows]), np.concatenate([cols, more_cols])
 
-    def _charge(self, streams: list[_Stream], looked: list[Detections | None]) -> np.ndarray | None:
+    def _charge(self, streams: list[Stream], looked: list[Detections | None]) -> np.ndarray | None:
         """bool [streams], True where a track that was not seen has missed something; None stands for all True."""
         for stream, one in zip(streams, looked, strict=True):
             if one is None:
@@ -181,13 +173,15 @@ class Tracker:
         """Count hits and misses, in place; bool [T], True for tracks that are given up."""
         hits, misses = tracks.life[HITS], tracks.life[MISSES]
         misses += 1 if charge is None else charge.repeat(edges[1:] - edges[:-1])
-        misses[rows] = 0
-        hits[rows] += 1
+        misses.put(rows, 0)
+        matched = np.zeros(len(tracks), bool)
+        matched.put(rows, True)
+        hits += matched
         dead: np.ndarray = misses > self.config.max_misses
         if self.config.confirm:
             dead |= (misses > 0) & (hits < self.config.min_hits)
         else:
-            hits[misses > 0] = 0
+            np.putmask(hits, misses > 0, 0)
         return dead
 
     def _with_newborn(
@@ -196,7 +190,7 @@ class Tracker:
         sightings: Sightings,
         measured: np.ndarray,
         matched: np.ndarray,
-        streams: list[_Stream],
+        streams: list[Stream],
     ) -> TrackTable:
         """`tracks` and those that begin with this frame."""
         config = self.config
@@ -214,7 +208,7 @@ class Tracker:
         filters = config.motion.start(measured.take(born, 1))
         return tracks.with_others(TrackTable(filters, life, sightings.scores.take(born)))
 
-    def _report(self, tracks: TrackTable, slots: np.ndarray, streams: list[_Stream]) -> list[Tracks]:
+    def _report(self, tracks: TrackTable, slots: np.ndarray, streams: list[Stream]) -> list[Tracks]:
         """What each stream shows now; tracks shown for the first time get their id."""
         config, life = self.config, tracks.life
         shown = life[HITS] >= config.min_hits
@@ -237,22 +231,5 @@ class Tracker:
         everything = Tracks(ids, boxes, tracks.scores.take(places), current[CLASS])
         if len(slots) == 1:
             return [everything]
-        edges = _edges(slot, slots).tolist()
+        edges = edges_of(slot, slots).tolist()
         return [everything[slice(start, stop)] for start, stop in itertools.pairwise(edges)]
-
-
-def _best(
-    pairs: Pairs, gain: np.ndarray, row_edges: np.ndarray, col_edges: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The best matching among the pairs that gain something."""
-    kept = (gain > 0).nonzero()[0]
-    if len(kept) < len(gain):
-        pairs, gain = pairs.take(kept), gain.take(kept)
-    return assign(pairs.rows, pairs.cols, gain, row_edges, col_edges)
-
-
-def _edges(owner: np.ndarray, slots: np.ndarray) -> np.ndarray:
-    """int [streams + 1]: where the run of each slot begins in the ascending `owner`, and its end."""
-    if len(slots) == 1:
-        return np.array([0, len(owner)])
-    return np.append(np.searchsorted(owner, slots), len(owner))
