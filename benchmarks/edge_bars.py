@@ -1,7 +1,7 @@
 """The edge pipeline against its bars, on this machine: one core, one thread, end to end.
 
-Runs `edge_inference.py` as a user does, in a process tied to one core, several times, and reports medians over the runs.
-The synthetic scene needs nothing; the street clip with pedestrians (vtest.avi, YOLOX-nano) is found through MLI_DATA.
+Runs `edge_inference.py` as a user does, several times, in a process tied to one core, and reports medians of the runs.
+The synthetic scene needs nothing; the clip with real pedestrians (vtest.avi, YOLOX-nano) is found through MLI_DATA.
 """
 
 from __future__ import annotations

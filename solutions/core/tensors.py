@@ -70,20 +70,27 @@ class Model(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What people call it."""
 
     @property
-    def format(self) -> str: ...
+    def format(self) -> str:
+        """What it was loaded from: onnx, torch, ..."""
 
     @property
-    def device(self) -> str: ...
+    def device(self) -> str:
+        """Where it computes: cpu, cuda:0, ..."""
 
     @property
-    def inputs(self) -> tuple[TensorSpec, ...]: ...
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Its inputs, in the file's order."""
 
     @property
-    def outputs(self) -> tuple[TensorSpec, ...]: ...
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Its outputs, in the file's order."""
 
-    def predict(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+    def predict(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs by name for one array per input."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free what the runtime holds."""

@@ -9,7 +9,7 @@ from solutions.core.vision.scenes import CLASSES, COLOURS
 from solutions.core.zoo.export import export_classifier, export_detector, load_weights, save_weights
 from solutions.core.zoo.grid import decode_grid
 from solutions.core.zoo.networks import SIZES, CropNet, StreetNet, StreetNetSize, fold_batchnorm
-from solutions.core.zoo.training.augment import crop_images, detection_batch
+from solutions.core.zoo.training.augment import WHOLE, WINDOWS, crop_images, detection_batch
 from solutions.core.zoo.training.dataset import StreetData, street_data
 from solutions.core.zoo.training.loop import Schedule, train
 from solutions.core.zoo.training.losses import Targets, assign, boxes_from, cell_centres, detection_loss, pairwise_giou
@@ -191,14 +191,15 @@ def make_data(count=6):
     )
 
 
-def test_augmented_boxes_follow_their_pictures():
+@pytest.mark.parametrize("view", [WHOLE, WINDOWS], ids=["whole", "windows"])
+def test_augmented_boxes_follow_their_pictures(view):
     data = make_data()
     data.images[:] = 0
     for row in range(len(data)):
         data.images[row, 40:100, 40:120] = 255
-    images, truth = detection_batch(data, np.arange(6), np.random.default_rng(3))
+    images, truth = detection_batch(data, np.arange(6), view, np.random.default_rng(3))
     for n in range(6):
-        lit = np.argwhere(images[n, 0].numpy() > 128)
+        lit = np.argwhere(images[n, 0].numpy() > 175)  # brighter than any padding, however lit
         own = truth.boxes[n][(truth.class_ids[n] == 0) & (truth.real[n] | truth.ignore[n])]
         if len(lit) and len(own):
             (y1, x1), (y2, x2) = lit.min(0), lit.max(0) + 1
@@ -207,7 +208,7 @@ def test_augmented_boxes_follow_their_pictures():
 
 def test_same_step_same_batch():
     data = make_data()
-    first, again = (detection_batch(data, np.arange(4), np.random.default_rng((0, 5))) for _ in range(2))
+    first, again = (detection_batch(data, np.arange(4), WINDOWS, np.random.default_rng((0, 5))) for _ in range(2))
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1].boxes, again[1].boxes)
 
@@ -247,12 +248,12 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path):
 
 def test_street_data_is_rendered_once(tmp_path):
     steps = []
-    first = street_data(5, 3, tmp_path, progress=steps.append)
+    first = street_data(5, 3, (96, 160), tmp_path, progress=steps.append)
     assert steps == [1, 2, 3]
-    again = street_data(5, 3, tmp_path, progress=steps.append)
+    again = street_data(5, 3, (96, 160), tmp_path, progress=steps.append)
     assert steps == [1, 2, 3]
     assert len(first) == 3
-    assert first.images.shape == (3, 192, 320, 3)
+    assert first.images.shape == (3, 96, 160, 3)
     np.testing.assert_array_equal(first.boxes, again.boxes)
     assert first.starts[-1] == len(first.boxes) == len(first.class_ids) == len(first.ignore)
     assert set(np.unique(first.crop_labels[:, 0])) <= set(range(len(CLASSES)))

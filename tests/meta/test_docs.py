@@ -71,7 +71,9 @@ def script_uses() -> list[tuple[str, tuple[str, ...]]]:
     return [(script, tuple(sorted(options))) for script, options in sorted(uses.items())]
 
 
-@pytest.mark.parametrize(("script", "options"), script_uses(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("script", "options"), script_uses(), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_documented_options_exist(script, options):
     shown = subprocess.run(
         [sys.executable, *script.split(), "--help"], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False

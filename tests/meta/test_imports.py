@@ -1,4 +1,4 @@
-"""Imports point one way: core <- phase1 <- phase2 <- phase3 <- phase4; nothing in solutions looks at tests or benchmarks."""
+"""Imports point one way: core <- phase1 <- phase2 <- phase3 <- phase4, and nothing in solutions looks outside."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ def violations(source: str, own_room: str) -> list[str]:
     bad = []
     for module in imported_modules(source):
         first, *rest = module.split(".")
-        if first in OUTSIDE:
-            bad.append(module)
-        elif first == "solutions" and rest and RANK[rest[0]] > RANK[own_room]:
+        upwards = first == "solutions" and rest and RANK[rest[0]] > RANK[own_room]
+        if first in OUTSIDE or upwards:
             bad.append(module)
     return bad
 

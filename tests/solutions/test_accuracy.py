@@ -44,7 +44,9 @@ def test_a_perfect_run_scores_one():
     [
         pytest.param(lambda k: result(k, right()[:1]), "mota", 0.51, id="one-object-missed"),
         pytest.param(lambda k: result(k, right((0, 0))), "ap50", 0.51, id="a-pedestrian-called-a-car"),
-        pytest.param(lambda k: result(k, right(), [1, 2] if k % 2 else [2, 1]), "idf1", 0.51, id="ids-swap-every-frame"),
+        pytest.param(
+            lambda k: result(k, right(), [1, 2] if k % 2 else [2, 1]), "idf1", 0.51, id="ids-swap-every-frame"
+        ),
     ],
 )
 def test_errors_cost(spoil, figure, worse_than):

@@ -97,7 +97,10 @@ def test_a_refused_batch_changes_nothing():
     built.process(frame(0, stream="a"))
     with pytest.raises(ConfigError):
         built.process_batch([frame(1, stream="b"), frame(0, stream="a")])
-    assert [r.tracks.ids.tolist() for r in built.process_batch([frame(1, stream="b"), frame(1, stream="a")])] == [[1], [1]]
+    assert [r.tracks.ids.tolist() for r in built.process_batch([frame(1, stream="b"), frame(1, stream="a")])] == [
+        [1],
+        [1],
+    ]
     assert detector.batches == [1, 2]
 
 

@@ -77,6 +77,11 @@ def test_annotated_video_plays_and_shows_the_boxes(tmp_path):
     assert abs(inside - 90).max() < 25
 
 
+def _write_often(sink, event):
+    for _ in range(200):  # the buffer is written out when it is full
+        sink.write(*event)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -92,8 +97,8 @@ def test_a_place_that_does_not_exist_is_one_sentence(make, tmp_path):
 
 def test_a_full_disk_is_one_sentence():
     sink = EventLog("/dev/full", labels=LABELS)
+    event = (frame(0), result(0))
     with pytest.raises(VideoError, match=r"/dev/full cannot be written: No space left"):
-        for k in range(200):  # the buffer is written out when it is full
-            sink.write(frame(k), result(k))
+        _write_often(sink, event)
     with contextlib.suppress(VideoError):  # what is still in the buffer may fail once more
         sink.close()

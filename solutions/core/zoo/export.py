@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import onnx
 import torch
@@ -16,6 +17,8 @@ from torch import nn
 from solutions.core.errors import ConfigError
 from solutions.core.zoo.networks import CropNet, StreetNet, fold_batchnorm
 
+Net = TypeVar("Net", bound=nn.Module)
+
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Store the state dict with its floating tensors in float16: half the size, and what the ONNX file is made from."""
@@ -23,7 +26,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
     torch.save(state, path)
 
 
-def load_weights(model: nn.Module, path: Path) -> nn.Module:
+def load_weights(model: Net, path: Path) -> Net:
     """`model` in eval mode with the weights of `path`, as float32."""
     state = torch.load(path, weights_only=True, map_location="cpu")
     model.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})
@@ -50,7 +53,9 @@ def export_classifier(
         "input_hw": f"{input_hw[0]},{input_hw[1]}",
     }
     sizes = {0: torch.export.Dim("batch")}
-    export_onnx(_folded(model), example, path, inputs=["crops"], outputs=["classes", "colours"], sizes=sizes, facts=facts)
+    export_onnx(
+        _folded(model), example, path, inputs=["crops"], outputs=["classes", "colours"], sizes=sizes, facts=facts
+    )
 
 
 def export_onnx(
@@ -104,7 +109,10 @@ def export_onnx(
             onnx.save(proto, made)
             os.replace(made, path)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror or error}. Choose another place (MLI_CACHE names the cache folder).") from error
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror or error}. "
+            "Choose another place; MLI_CACHE names the cache folder."
+        ) from error
 
 
 def _folded(model: nn.Module) -> nn.Module:

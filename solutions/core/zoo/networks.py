@@ -19,7 +19,7 @@ STRIDE = 8  # pixels per output cell of StreetNet
 class StreetNetSize:
     """Channels after each halving (strides 2, 4, 8, 16, 32) and residual blocks at strides 8, 16, 32.
 
-    Wider stride-8 stages find small actors better and cost the most time; deeper stride-16 and -32 stages see large ones.
+    A wider stride-8 stage finds small actors better and costs the most time; deeper later stages see large ones.
     """
 
     channels: tuple[int, int, int, int, int]
@@ -43,7 +43,8 @@ class ConvBnRelu(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Activations [N, c_out, H / stride, W / stride]."""
-        return functional.relu(self.norm(self.conv(x)))
+        out: torch.Tensor = functional.relu(self.norm(self.conv(x)))
+        return out
 
 
 class Residual(nn.Module):
@@ -55,7 +56,14 @@ class Residual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Activations of the shape of `x`."""
-        return x + self.body(x)
+        out: torch.Tensor = x + self.body(x)
+        return out
+
+
+def _expect_pixels(layers: nn.Sequential) -> None:
+    """Scale the first convolution down, since pixels arrive as 0..255."""
+    with torch.no_grad():
+        next(layers.parameters()).mul_(1 / 64)
 
 
 def _stage(c_in: int, c_out: int, blocks: int) -> nn.Sequential:
@@ -66,8 +74,8 @@ class StreetNet(nn.Module):
     """Anchor-free detector with one output grid at stride 8.
 
     Input `images`: float32 [N, 3, H, W], BGR 0..255, H and W multiples of 32.
-    Output `grid`: float32 [N, classes + 4, H / 8, W / 8]; first the class logits, then the log distances, in cells, from
-    the cell's centre to the left, top, right and bottom edge of the box: distance_px = 8 * exp(value).
+    Output `grid`: float32 [N, classes + 4, H / 8, W / 8]: first the class logits, then the log distances, in cells,
+    from the cell's centre to the left, top, right and bottom edge of the box: distance_px = 8 * exp(value).
 
     The shape follows FCOS (Tian et al. 2019) with a feature pyramid collapsed into its finest level.
     """
@@ -84,10 +92,9 @@ class StreetNet(nn.Module):
         self.head = ConvBnRelu(c8, c8)
         self.predict = nn.Conv2d(c8, classes + 4, 1)
         nn.init.zeros_(self.predict.weight)
-        with torch.no_grad():
-            self.predict.bias[:classes] = -4.6  # sigmoid = 0.01: the prior of focal loss keeps the first steps calm
-            self.predict.bias[classes:] = 0.7  # a box of 4 cells
-            self.stem[0].conv.weight.mul_(1 / 64)  # pixels arrive as 0..255
+        # The class prior of focal loss (sigmoid = 0.01) keeps the first steps calm; boxes begin 4 cells wide.
+        self.predict.bias = nn.Parameter(torch.tensor([-4.6] * classes + [0.7] * 4))
+        _expect_pixels(self.stem)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The grid [N, classes + 4, H / 8, W / 8]."""
@@ -96,13 +103,15 @@ class StreetNet(nn.Module):
         x32 = self.stage32(x16)
         x16 = x16 + functional.interpolate(self.down32(x32), scale_factor=2.0, mode="nearest")
         x8 = x8 + functional.interpolate(self.down16(x16), scale_factor=2.0, mode="nearest")
-        return self.predict(self.head(x8))  # type: ignore[no-any-return]
+        grid: torch.Tensor = self.predict(self.head(x8))
+        return grid
 
 
 class CropNet(nn.Module):
     """Class and colour of one actor.
 
-    Input `crops`: float32 [N, 3, 48, 48], BGR 0..255. Outputs `classes` [N, classes] and `colours` [N, colours]: logits.
+    Input `crops`: float32 [N, 3, 48, 48], BGR 0..255. Outputs, as logits: `classes` [N, classes], `colours`
+    [N, colours].
     """
 
     def __init__(self, *, classes: int = 5, colours: int = 7, width: int = 16) -> None:
@@ -116,8 +125,7 @@ class CropNet(nn.Module):
         )
         self.classes = nn.Linear(6 * width, classes)
         self.colours = nn.Linear(6 * width, colours)
-        with torch.no_grad():
-            self.features[0].conv.weight.mul_(1 / 64)
+        _expect_pixels(self.features)
 
     def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of class [N, classes] and of colour [N, colours]."""

@@ -54,7 +54,7 @@ def embedded(name: str) -> ZooEntry:
 
 
 def cache_folder() -> Path:
-    """Where downloads, exports and rendered pictures are kept: $MLI_CACHE, else the user's cache folder. Not created."""
+    """Where downloads, exports and rendered pictures go: $MLI_CACHE, else the user's cache folder. Not created."""
     named = os.environ.get("MLI_CACHE")
     if named:
         return Path(named).expanduser()

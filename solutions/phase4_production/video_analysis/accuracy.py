@@ -98,9 +98,7 @@ class AccuracyLog:
         """ap50, mota, idf1, hota in 0..1 (mota may be negative) and ids, a count; None without any truth."""
         if not any((frame.scores != 0).any() for frame in self._truth):
             return None
-        tracking = score(
-            self._truth, self._tracks, ignored=self._rules.ignored, class_aware=self._rules.class_aware
-        )
+        tracking = score(self._truth, self._tracks, ignored=self._rules.ignored, class_aware=self._rules.class_aware)
         ap50 = average_precision(self._detected, class_aware=self._rules.class_aware).mean
         found = {"mota": tracking.mota, "idf1": tracking.idf1, "hota": tracking.hota, "ids": tracking.ids}
         return found if math.isnan(ap50) else {"ap50": ap50, **found}

@@ -121,9 +121,10 @@ class TrackClassifier:
             if known is None:
                 if tall[row]:
                     fresh.append(row)
-            elif known.looks < config.max_looks and index >= known.next_frame:
-                if self._labels[track_id].confidence < config.confident:
-                    unsure.append(row)
+                continue
+            may_look = known.looks < config.max_looks and index >= known.next_frame
+            if may_look and self._labels[track_id].confidence < config.confident:
+                unsure.append(row)
         return (fresh + unsure)[: config.max_batch]
 
     def _learn(self, track_id: int, index: int, answers: list[np.ndarray]) -> None:

@@ -1,9 +1,9 @@
 """Analyse a video on an edge device: detect, track and classify, frame by frame, with honest numbers at the end.
 
-    python edge_inference.py                                             an embedded street scene
-    python edge_inference.py --video test.mp4 --device jetson            a file, as a Jetson would run it
-    python edge_inference.py --video rtsp://camera/1 --detector yolox_nano.onnx --events events.jsonl
-    python edge_inference.py --video test.avi --detector yolox_nano.onnx --truth gt.txt --json report.json
+python edge_inference.py                                             an embedded street scene
+python edge_inference.py --video test.mp4 --device jetson            a file, as a Jetson would run it
+python edge_inference.py --video rtsp://camera/1 --detector yolox_nano.onnx --events events.jsonl
+python edge_inference.py --video test.avi --detector yolox_nano.onnx --truth gt.txt --json report.json
 """
 
 from __future__ import annotations
@@ -176,10 +176,17 @@ def _render(finished: EdgeRun, summary: RunSummary | None, scores: dict[str, flo
     if summary is not None:
         rows = [
             (name, stage.p50, stage.p95, stage.p99, stage.max)
-            for name, stage in (*summary.stages.items(), ("our own code", summary.own), ("capture to result", summary.latency))
+            for name, stage in (
+                *summary.stages.items(),
+                ("our own code", summary.own),
+                ("capture to result", summary.latency),
+            )
         ]
         render_table("milliseconds per frame", ("stage", "p50", "p95", "p99", "max"), rows)
-        print(f"{summary.fps:.1f} FPS end to end, p99 {summary.latency.p99:.1f} ms, peak memory {summary.peak_rss_mb:.0f} MB")
+        print(
+            f"{summary.fps:.1f} FPS end to end, p99 {summary.latency.p99:.1f} ms, "
+            f"peak memory {summary.peak_rss_mb:.0f} MB"
+        )
     print(
         f"frames: {frames['captured']} captured, {frames['finished']} finished, dropped: {drops}; "
         f"the detector looked at {frames['detected']}"

@@ -1,4 +1,4 @@
-"""What an edge device is asked to run: detector tier and precision by device, and whether this machine is that device."""
+"""What an edge device is asked to run: detector tier and precision by device; and whether this machine is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop of an edge device: one frame after another through the pipeline and into the sinks, until something ends it."""
+"""The loop of an edge device: frame after frame through the pipeline and into the sinks, until something ends it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what the user asked for to a pipeline that is ready to run: which detector, which precision, which classifier."""
+"""From what the user asked for to a pipeline that is ready: which detector, which precision, which classifier."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def prepare(config: EdgeConfig, source: SourceInfo, hardware: HardwareProfile) -
     if device is not None and not is_here(device, hardware):
         notes.append(
             f"This machine is not a {device.title}: its profile ({profile.tier} tier, {profile.precision}, detector on "
-            f"every {_ordinal(profile.detect_every)} frame) runs here, and what the device itself would do is an estimate."
+            f"every {_ordinal(profile.detect_every)} frame) runs here; what the device would do is an estimate."
         )
     path, precision = _at_precision(path, is_embedded, config, profile, source, notes)
     detector = load_detector(
@@ -251,7 +251,9 @@ def _load_classifier(config: EdgeConfig, is_embedded: bool, notes: list[str]) ->
         return None
     if wanted == "auto":
         if not is_embedded:
-            notes.append("No classifier runs: the embedded one knows only the synthetic street (--classifier names one).")
+            notes.append(
+                "No classifier runs: the embedded one knows only the synthetic street (--classifier names another)."
+            )
             return None
         wanted = CLASSIFIER
     path = embedded(wanted).onnx if wanted == CLASSIFIER else external_model(wanted)
@@ -272,12 +274,10 @@ def _warm_up(detector: Detector, classifier: CropClassifier | None, size_hw: tup
             classifier.probabilities(blank, np.array([[0, 0, *size_hw[::-1]]], np.float32))
 
 
-def _estimates(
-    device: Device, path: Path, detector: Detector, precision: str, notes: list[str]
-) -> dict[str, Any]:
+def _estimates(device: Device, path: Path, detector: Detector, precision: str, notes: list[str]) -> dict[str, Any]:
     """The roofline estimate of the detector on the named device, in the nearest precision it has."""
     cost = model_cost(path, {detector.model.inputs[0].name: (1, 3, *detector.input_hw)})
-    wanted: Precision = precision if precision in device.precisions else device.precisions[-1]  # type: ignore[assignment]
+    wanted: Precision = precision if precision in device.precisions else device.precisions[-1]
     found = estimate(cost, device, wanted)
     notes.append(str(found))
     return {
@@ -291,5 +291,3 @@ def _estimates(
 
 def _ordinal(number: int) -> str:
     return {1: "single", 2: "2nd", 3: "3rd"}.get(number, f"{number}th")
-
-

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -30,9 +30,11 @@ from solutions.phase4_production.video_analysis.tracker_config import TrackerCon
 class FrameDetector(Protocol):
     """What the pipeline needs of a detector; `detector.Detector` is one."""
 
-    def detect_timed(self, pixels: Sequence[np.ndarray]) -> TimedDetections: ...
+    def detect_timed(self, frames: Sequence[np.ndarray]) -> TimedDetections:
+        """What is in each frame, in order, and where the time went."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,8 @@ class PipelineConfig:
         motion: skip the detector on still frames too; None looks at every due frame.
     """
 
-    tracker: TrackerConfig = TrackerConfig.byte()
-    classifier: ClassifierConfig = ClassifierConfig()
+    tracker: TrackerConfig = field(default_factory=TrackerConfig.pipeline)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     detect_every: int = 1
     motion: MotionConfig | None = None
 
@@ -189,9 +191,7 @@ class Pipeline:
         self.detected += len(due)
         return dict(zip(due, timed.detections, strict=True)), timed
 
-    def _classify(
-        self, stream: _Stream, frame: Frame, tracks: Tracks
-    ) -> tuple[dict[int, Label], float, float]:
+    def _classify(self, stream: _Stream, frame: Frame, tracks: Tracks) -> tuple[dict[int, Label], float, float]:
         """Labels, seconds in all, seconds inside the model."""
         if stream.labels is None:
             return {}, 0.0, 0.0

@@ -22,9 +22,11 @@ from solutions.phase4_production.video_analysis.results import FrameResult
 class ResultSink(Protocol):
     """Takes every result in order. A write that fails raises VideoError; close may be called twice."""
 
-    def write(self, frame: Frame, result: FrameResult) -> None: ...
+    def write(self, frame: Frame, result: FrameResult) -> None:
+        """Take one result and the frame it belongs to."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Finish what was written."""
 
 
 class AnnotatedVideo:

@@ -1,22 +1,44 @@
-"""Batches for training: random flips, zooms, shifts and light, each drawn from one seeded generator."""
+"""Batches for training: random windows, flips and light, all drawn from one seeded generator."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 
-from solutions.core.zoo.training.dataset import INPUT_HW, StreetData
+from solutions.core.zoo.training.dataset import StreetData
 from solutions.core.zoo.training.losses import Targets
 
 PAD = 114
+WINDOW_HW = (192, 320)
 
 
-def detection_batch(data: StreetData, rows: np.ndarray, chance: np.random.Generator) -> tuple[torch.Tensor, Targets]:
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a training window is laid over a picture: the range of zooms (window pixels per picture pixel), and how far
+    it may reach beyond the picture's edge, as a share of the window.
+    """
+
+    min_zoom: float
+    max_zoom: float
+    beyond: float
+
+
+# Whole pictures first: large actors and the layout of streets. Then windows at the scale that a camera's frame has in
+# the network: small actors in their full resolution, at the price of whole pictures of a quarter of the size.
+WHOLE = View(0.45, 0.95, 0.1)
+WINDOWS = View(0.62, 1.25, 0.02)
+
+
+def detection_batch(
+    data: StreetData, rows: np.ndarray, view: View, chance: np.random.Generator
+) -> tuple[torch.Tensor, Targets]:
     """Images float32 [N, 3, 192, 320] and their truth, both transformed alike."""
     pictures, truths = [], []
     for row in rows:
-        picture, *truth = _zoom_and_shift(data, int(row), chance)
+        picture, *truth = _through(view, data, int(row), chance)
         pictures.append(_light(picture, chance))
         truths.append(truth)
     images = torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2)).float()
@@ -48,32 +70,31 @@ def crop_images(crops: np.ndarray, chance: np.random.Generator | None) -> torch.
     return torch.from_numpy(crops).float()
 
 
-def _zoom_and_shift(
-    data: StreetData, row: int, chance: np.random.Generator
+def _through(
+    view: View, data: StreetData, row: int, chance: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What the window shows of a picture at a random zoom and place: pixels, boxes, class ids, which to ignore."""
     picture = np.asarray(data.images[row])
     labels = slice(data.starts[row], data.starts[row + 1])
     boxes, class_ids, ignore = data.boxes[labels].copy(), data.class_ids[labels], data.ignore[labels].copy()
-    height, width = INPUT_HW
+    height, width = WINDOW_HW
     if chance.random() < 0.5:
         picture = picture[:, ::-1]
-        boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
-    if chance.random() < 0.6:
-        zoom = np.exp(chance.uniform(-0.35, 0.35))
-        x = chance.uniform(-0.15, 0.15) * width + (1 - zoom) * width / 2
-        y = chance.uniform(-0.15, 0.15) * height + (1 - zoom) * height / 2
-        # The half pixels keep box edges, which lie between pixels, where the picture's edges go.
-        matrix = np.array([[zoom, 0, x + (zoom - 1) / 2], [0, zoom, y + (zoom - 1) / 2]], np.float32)
-        picture = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(PAD,) * 3)
-        boxes = boxes * np.float32(zoom) + np.array([x, y, x, y], np.float32)
-        whole = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-        boxes[:, [0, 2]] = boxes[:, [0, 2]].clip(0, width)
-        boxes[:, [1, 3]] = boxes[:, [1, 3]].clip(0, height)
-        left = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-        ignore |= left < 0.4 * whole
-        keep = left > 0.02 * whole
-        boxes, class_ids, ignore = boxes[keep], class_ids[keep], ignore[keep]
-    return np.ascontiguousarray(picture), boxes, class_ids, ignore
+        boxes[:, [0, 2]] = picture.shape[1] - boxes[:, [2, 0]]
+    zoom = np.float32(np.exp(chance.uniform(np.log(view.min_zoom), np.log(view.max_zoom))))
+    room = np.array([width - zoom * picture.shape[1], height - zoom * picture.shape[0]])
+    x, y = room * chance.uniform(0, 1, 2) + chance.uniform(-view.beyond, view.beyond, 2) * (width, height)
+    # The half pixels keep box edges, which lie between pixels, where the picture's edges go.
+    matrix = np.array([[zoom, 0, x + (zoom - 1) / 2], [0, zoom, y + (zoom - 1) / 2]], np.float32)
+    picture = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(PAD,) * 3)
+    boxes = boxes * zoom + np.array([x, y, x, y], np.float32)
+    whole = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    boxes[:, [0, 2]] = boxes[:, [0, 2]].clip(0, width)
+    boxes[:, [1, 3]] = boxes[:, [1, 3]].clip(0, height)
+    left = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    ignore |= left < 0.4 * whole
+    keep = left > 0.02 * whole
+    return picture, boxes[keep], class_ids[keep], ignore[keep]
 
 
 def _light(picture: np.ndarray, chance: np.random.Generator) -> np.ndarray:

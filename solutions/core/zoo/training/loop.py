@@ -60,7 +60,7 @@ def train(
     Batch `step` depends on `step` alone, so a run that is stopped and resumed sees what an unbroken one sees.
     `progress` is called with the steps done and the loss.
     """
-    model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    model = model.to(memory_format=torch.channels_last).train()
     averaged = copy.deepcopy(model)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
@@ -94,7 +94,7 @@ def train(
             }
             torch.save(state, checkpoint.with_suffix(".new"))
             os.replace(checkpoint.with_suffix(".new"), checkpoint)
-    return averaged.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    return averaged.to(memory_format=torch.contiguous_format).eval()
 
 
 @torch.no_grad()
