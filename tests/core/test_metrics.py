@@ -32,7 +32,7 @@ def test_summary_is_numpys_percentiles_in_milliseconds():
 def test_summary_of_one_sample():
     summary = LatencySummary.of([0.004])
     assert (summary.n, summary.std, summary.p99) == (1, 0.0, 4.0)
-    assert summary.as_dict()["p99_ms"] == 4.0
+    assert summary.as_dict()["p99"] == 4.0
 
 
 @pytest.mark.parametrize("bad", [[], [math.nan], [0.1, -0.1], [math.inf]], ids=["empty", "nan", "negative", "infinite"])

@@ -67,7 +67,7 @@ def test_pair_is_interleaved_abba():
     assert "".join(calls) == "ab" + "abba" * 2
     assert result.ratio.ratio == pytest.approx(0.5)
     assert (result.a.n, result.b.n) == (4, 4)
-    assert result.as_dict()["a"]["p50_ms"] == pytest.approx(10.0)
+    assert result.as_dict()["a_ms"]["p50"] == pytest.approx(10.0)
 
 
 def test_pair_cancels_a_linear_drift():

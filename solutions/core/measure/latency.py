@@ -58,5 +58,5 @@ class LatencySummary:
         )
 
     def as_dict(self) -> dict[str, float]:
-        """The fields by name, units in the keys, ready for JSON."""
-        return {(key if key == "n" else f"{key}_ms"): value for key, value in asdict(self).items()}
+        """The fields by name, ready for JSON; put them under a key that says milliseconds, such as `latency_ms`."""
+        return asdict(self)

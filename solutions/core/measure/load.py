@@ -30,8 +30,8 @@ class OpenLoopResult:
     def as_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
         return {
-            "latency": self.latency.as_dict(),
-            "service": self.service.as_dict(),
+            "latency_ms": self.latency.as_dict(),
+            "service_ms": self.service.as_dict(),
             "throughput": self.throughput.as_dict(),
             "offered_hz": self.offered_hz,
             "late": self.late,

@@ -42,9 +42,9 @@ class Measurement:
         """Calls per second when calls follow one another, i.e. n over the time spent inside them."""
         return Throughput(count=len(self.samples_s), seconds=sum(self.samples_s))
 
-    def as_dict(self) -> dict[str, float]:
-        """The summary plus the number of warm-up calls, ready for JSON."""
-        return {**self.summary.as_dict(), "warmup": self.warmup}
+    def as_dict(self) -> dict[str, Any]:
+        """The summary and the number of warm-up calls, ready for JSON."""
+        return {"latency_ms": self.summary.as_dict(), "warmup": self.warmup}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class PairMeasurement:
 
     def as_dict(self) -> dict[str, Any]:
         """Ratio and both summaries, ready for JSON."""
-        return {"ratio_b_over_a": self.ratio.as_dict(), "a": self.a.as_dict(), "b": self.b.as_dict()}
+        return {"ratio_b_over_a": self.ratio.as_dict(), "a_ms": self.a.as_dict(), "b_ms": self.b.as_dict()}
 
 
 def measure(
