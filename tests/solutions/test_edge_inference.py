@@ -1,4 +1,4 @@
-"""The edge program as its user meets it: real files in, real files out, exit codes, and one sentence when it cannot run."""
+"""The edge program as its user meets it: real files in, real files out, and one sentence when it cannot run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def assert_books_balance(report):
     assert frames["captured"] == frames["finished"] + sum(frames["dropped"].values())
 
 
-@pytest.mark.parametrize("command", [[str(SCRIPT)], ["-m", "solutions.phase4_production.video_analysis.edge_inference"]])
+@pytest.mark.parametrize(
+    "command", [[str(SCRIPT)], ["-m", "solutions.phase4_production.video_analysis.edge_inference"]]
+)
 def test_runs_as_a_file_and_as_a_module_from_any_folder(command, tmp_path):
     done = subprocess.run(
         [sys.executable, *command, "--max-frames", "20", "--json", "r.json"],
@@ -116,7 +118,9 @@ def test_every_output_of_one_run(clip, tmp_path):
 
 
 def test_a_scene_is_tracked_well_against_its_own_truth(tmp_path):
-    assert edge("--video", "scenes:7@640x360", "--tier", "small", "--max-frames", 240, "--json", tmp_path / "r.json") == 0
+    assert (
+        edge("--video", "scenes:7@640x360", "--tier", "small", "--max-frames", 240, "--json", tmp_path / "r.json") == 0
+    )
     accuracy = json.loads((tmp_path / "r.json").read_text())["accuracy"]
     assert accuracy["hota"] >= 0.65
     assert accuracy["ap50"] >= 0.85
@@ -183,7 +187,9 @@ def test_realtime_drops_are_counted(tmp_path):
         pytest.param(["--truth", "no/such.txt"], "no/such.txt cannot be read", id="missing-truth"),
         pytest.param(["--truth", str(ROOT / "Makefile")], "line 1", id="truth-that-is-not-truth"),
         pytest.param(["--output", "no/such/folder/o.mp4"], "no/such/folder/o.mp4", id="output-nowhere"),
-        pytest.param(["--events", "no/such/folder/e.jsonl"], "no/such/folder/e.jsonl cannot be written", id="no-folder"),
+        pytest.param(
+            ["--events", "no/such/folder/e.jsonl"], "no/such/folder/e.jsonl cannot be written", id="no-folder"
+        ),
         pytest.param(["--timeout", "-1"], "timeout_s must be > 0", id="negative-timeout"),
     ],
 )

@@ -113,7 +113,7 @@ def train_classifier(images: int, out: Path, cache: Path, *, seed: int = 0) -> d
     stem = out / "street-classifier"
     save_weights(model, stem.with_suffix(".pt"))
     kept = load_weights(CropNet(), stem.with_suffix(".pt"))
-    export_classifier(kept, stem.with_suffix(".onnx"), labels=CLASSES, colours=COLOURS, input_hw=CROP_HW)  # type: ignore[arg-type]
+    export_classifier(kept, stem.with_suffix(".onnx"), labels=CLASSES, colours=COLOURS, input_hw=CROP_HW)
     return score_classifier(kept, held_out)
 
 

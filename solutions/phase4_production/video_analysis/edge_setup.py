@@ -87,7 +87,8 @@ def prepare(config: EdgeConfig, source: SourceInfo, hardware: HardwareProfile) -
     profile = _overridden(profile, config)
     path, is_embedded = find_detector(config.detector, profile.tier, source)
     notes: list[str] = []
-    if device is not None and not is_here(device, hardware):
+    here = device is None or is_here(device, hardware)
+    if device is not None and not here:
         notes.append(
             f"This machine is not a {device.title}: its profile ({profile.tier} tier, {profile.precision}, detector on "
             f"every {_ordinal(profile.detect_every)} frame) runs here; what the device would do is an estimate."
@@ -96,7 +97,7 @@ def prepare(config: EdgeConfig, source: SourceInfo, hardware: HardwareProfile) -
     detector = load_detector(
         path,
         config.head,
-        device="auto" if device is None else "cpu",
+        device="auto" if here else "cpu",
         threads=config.threads,
         score_threshold=LOW_SCORE,
         wanted=config.classes,

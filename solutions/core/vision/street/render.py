@@ -119,11 +119,11 @@ class Renderer:
         if hidden is not None:
             inside = inside & ~hidden
             pixels = pixels * ~hidden[..., None]
-        alpha = cv2.extractChannel(pixels, 3)
+        alpha: np.ndarray = cv2.extractChannel(pixels, 3)
         # 256 - alpha' with alpha' in 0..256 makes fully covered and free pixels exact
         keep = 256 - alpha.astype(np.uint16) - (alpha >> 7)
         mixed = np.multiply(view, cv2.merge((keep, keep, keep)), dtype=np.uint16)
-        np.right_shift(mixed, 8, out=mixed)
+        mixed >>= 8
         cv2.add(mixed.astype(np.uint8), cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR), dst=view)
         np.copyto(owners[area], np.uint8(code), where=inside)
 
