@@ -44,10 +44,13 @@ docs: $(READY) ## documentation: links, commands and examples
 
 check: lint types test ## everything a change must pass: ruff, mypy, pytest (documentation included)
 
-bench: $(READY) ## measure this machine: pipeline, tracker (MLI_DATA adds the real clips)
+bench: $(READY) ## measure this machine: the edge pipeline; with MLI_DATA and `make yardsticks` also the tracker
 	@mkdir -p $(OUT)
 	$(PY) benchmarks/edge_bars.py --json $(OUT)/edge_bars.json
+ifdef MLI_DATA
+	$(PY) benchmarks/tracker_accuracy.py --json $(OUT)/tracker_accuracy.json
 	$(PY) benchmarks/tracker_speed.py --json $(OUT)/tracker_speed.json
+endif
 
 soak: $(READY) ## long runs: memory and threads over many minutes
 	$(PY) -m pytest -m soak --timeout 3600

@@ -15,7 +15,6 @@ from solutions.core.vision.images import (
     crop_batch,
     letterbox,
     plain_resize,
-    stack_blobs,
     to_blob,
 )
 
@@ -137,12 +136,6 @@ def test_crops_in_a_pixel_format_and_of_nothing():
     as_float = crop_batch(frame, np.array([[0, 0, 8, 8]]), (8, 8), PixelFormat(rgb=True, scale=1 / 255))
     np.testing.assert_allclose(as_float[0], frame[:8, :8, ::-1].transpose(2, 0, 1) / 255, rtol=1e-6)
     assert crop_batch(frame, np.zeros((0, 4)), (8, 8)).shape == (0, 3, 8, 8)
-
-
-def test_stack_blobs():
-    one, two = to_blob(picture(8, 8)), to_blob(picture(8, 8, seed=1))
-    assert stack_blobs([one]) is one
-    np.testing.assert_array_equal(stack_blobs([one, two])[1:], two)
 
 
 @pytest.mark.parametrize(

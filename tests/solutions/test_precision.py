@@ -39,10 +39,10 @@ def answers(path, images):
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param(Int8Settings(percentile=99.99), id="percentile"),
+        pytest.param(Int8Settings("percentile", percentile=99.99), id="percentile"),
         pytest.param(Int8Settings(method="minmax"), id="minmax"),
         pytest.param(Int8Settings(method="entropy"), id="entropy"),
-        pytest.param(Int8Settings(percentile=99.99, float_tail=False), id="whole-graph"),
+        pytest.param(Int8Settings("percentile", percentile=99.99, float_tail=False), id="whole-graph"),
     ],
 )
 def test_int8_is_near_and_keeps_its_facts(tmp_path, settings):
@@ -85,7 +85,7 @@ def test_the_key_covers_model_pictures_and_settings(tmp_path):
         quantize_int8(sources[0], pictures(), tmp_path),
         quantize_int8(sources[1], pictures(), tmp_path),
         quantize_int8(sources[0], pictures(seed=5), tmp_path),
-        quantize_int8(sources[0], pictures(), tmp_path, Int8Settings(percentile=99.0)),
+        quantize_int8(sources[0], pictures(), tmp_path, Int8Settings("percentile", percentile=99.0)),
         quantize_int8(sources[0], pictures(), tmp_path, Int8Settings(reduce_range=True)),
     }
     assert len(paths) == 5

@@ -7,10 +7,18 @@ a stream are ever formed, so nothing can pass from one stream to another.
 from __future__ import annotations
 
 import itertools
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+
+from solutions.phase4_production.video_analysis.kalman import AREA
+
+Edges = np.ndarray | list[int]
+"""int [streams + 1]: where the tracks or detections of each stream of a call begin, and where the last ones end."""
+
+_ZERO = np.array(0.0)  # spares NumPy the conversion at every call
 
 
 class Pairs(NamedTuple):
@@ -29,42 +37,46 @@ class Pairs(NamedTuple):
 
 
 def overlapping_pairs(
-    a: np.ndarray, a_edges: np.ndarray, b: np.ndarray, b_edges: np.ndarray, *, floor: float = 0.0
+    a: np.ndarray, a_edges: Edges, b: np.ndarray, b_edges: Edges, *, floor: float | np.ndarray = 0.0
 ) -> Pairs:
     """Every pair of a box of `a` and a box of `b` of the same stream with an IoU above `floor`.
 
-    Boxes are [4, N], rows x1 y1 x2 y2, with an area. The work and the memory grow with the pairs within the streams:
-    one crowded stream does not make the others dearer.
+    Boxes are given by their reach (see `kalman`), [5, N], and have an area. The work and the memory grow with the pairs
+    within the streams: one crowded stream does not make the others dearer.
     """
-    if len(a_edges) == 2:  # one stream: the pairs are a plain table, nothing needs to be gathered
-        iou = _iou(a[:, :, None], b[:, None, :])
-        rows, cols = (iou > floor).nonzero()
-        return Pairs(rows, cols, iou[rows, cols])
-    a_counts, b_counts = np.diff(a_edges), np.diff(b_edges)
-    partners = b_counts.repeat(a_counts)  # of each box of a
-    rows = np.arange(len(partners)).repeat(partners)
-    first = b_edges[:-1].repeat(a_counts) - (np.cumsum(partners) - partners)
-    cols = np.arange(len(rows)) + first.repeat(partners)
-    iou = _iou(a.take(rows, axis=1), b.take(cols, axis=1))
+    rows, cols = _all_pairs(a_edges, b_edges)
+    of_a, of_b = a.take(rows, 1), b.take(cols, 1)
+    shared = np.minimum(of_a, of_b)
+    sides = shared[:2] + shared[2:AREA]
+    np.maximum(sides, _ZERO, out=sides)
+    iou = sides[0] * sides[1]
+    union = of_a[AREA] + of_b[AREA]
+    union -= iou
+    iou /= union
     return Pairs(rows, cols, iou).take((iou > floor).nonzero()[0])
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of boxes in rows x1 y1 x2 y2 whose further axes broadcast."""
-    sides = np.minimum(a[2:], b[2:])
-    sides -= np.maximum(a[:2], b[:2])
-    np.maximum(sides, 0.0, out=sides)
-    overlap: np.ndarray = sides[0] * sides[1]
-    a_sides, b_sides = a[2:] - a[:2], b[2:] - b[:2]
-    union = a_sides[0] * a_sides[1] + b_sides[0] * b_sides[1]
-    union -= overlap
-    overlap /= union
-    return overlap
+def _all_pairs(a_edges: Edges, b_edges: Edges) -> tuple[np.ndarray, np.ndarray]:
+    """Every place of a box of `a` with every place of a box of `b` of the same stream."""
+    if len(a_edges) == 2:
+        wide = int(b_edges[1])
+        rows, cols = _grid(int(a_edges[1]).bit_length(), wide)
+        count = int(a_edges[1]) * wide
+        return rows[:count], cols[:count]
+    a_counts, b_counts = np.diff(a_edges), np.diff(b_edges)
+    partners = b_counts.repeat(a_counts)  # of each box of a
+    rows = np.arange(len(partners)).repeat(partners)
+    first = np.asarray(b_edges)[:-1].repeat(a_counts) - (np.cumsum(partners) - partners)
+    return rows, np.arange(len(rows)) + first.repeat(partners)
 
 
-def assign(
-    pairs: Pairs, gain: np.ndarray, row_edges: np.ndarray, col_edges: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+@lru_cache(maxsize=64)
+def _grid(bits: int, wide: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of the places of a table of 2**bits rows; a lower table is the beginning of it."""
+    return np.arange(1 << bits).repeat(wide), np.tile(np.arange(wide), 1 << bits)
+
+
+def assign(pairs: Pairs, gain: np.ndarray, row_edges: Edges, col_edges: Edges) -> tuple[np.ndarray, np.ndarray]:
     """Places of the tracks and detections matched, each at most once, with the greatest sum of gains.
 
     Args:
@@ -75,15 +87,15 @@ def assign(
 
     A pair whose track and whose detection have no other choice belongs to every optimum, so it is matched at once, for
     all streams together; the Hungarian method (in SciPy: Jonker and Volgenant's variant) decides among the contested
-    pairs, stream by stream. With a single stream the solver is done sooner than the search for uncontested pairs.
+    pairs, stream by stream. With a single stream it gets all pairs, or none where nothing is contested.
     """
-    kept = (gain > 0).nonzero()[0]
+    kept = (gain > _ZERO).nonzero()[0]
     if len(kept) < len(gain):
         pairs, gain = pairs.take(kept), gain.take(kept)
-    rows, cols = pairs.rows, pairs.cols
-    if not len(rows):
-        return rows, cols
+    rows, cols, _ = pairs
     if len(row_edges) == 2:
+        if len(set(rows.tolist())) == len(rows) and len(set(cols.tolist())) == len(cols):
+            return rows, cols
         return _optimum(rows, cols, gain, (int(row_edges[1]), int(col_edges[1])))
     alone = np.bincount(rows).take(rows) + np.bincount(cols).take(cols) == 2
     free, contested = alone.nonzero()[0], (~alone).nonzero()[0]
@@ -106,7 +118,7 @@ def _optimum(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best matching among pairs that are places of a table of `shape`."""
     table = np.zeros(shape)
-    table.put(rows * shape[1] + cols, gain)
-    best_rows, best_cols = linear_sum_assignment(table, maximize=True)
-    real = table.take(best_rows * shape[1] + best_cols).nonzero()[0]
+    table[rows, cols] = gain
+    best_rows, best_cols = linear_sum_assignment(table, True)
+    real = table[best_rows, best_cols].nonzero()[0]
     return best_rows.take(real), best_cols.take(real)

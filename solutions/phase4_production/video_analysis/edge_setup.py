@@ -29,8 +29,11 @@ from solutions.phase4_production.video_analysis.precision import choose_precisio
 from solutions.phase4_production.video_analysis.tracker_config import TrackerConfig
 
 SSDLITE = "ssdlite320_mobilenet_v3_large"
-LOW_SCORE = 0.1  # what the tracker may still use to continue a track
-HIGH_SCORE = {"grid": 0.4, "yolox": 0.6, "ssd": 0.45}  # by head, where a detection may begin a track
+# By head: (score from which the detector reports, score from which a detection may begin a track). Average precision
+# judges a ranking and wants its low end, the tracker uses what scores 0.1. The embedded detectors score a box by how
+# well it lies and find something faint everywhere: theirs would drown the frame.
+SCORES = {"grid": (0.2, 0.4), "yolox": (0.05, 0.6)}
+OTHER_SCORES = (0.05, 0.5)
 CALIBRATION_SEEDS = range(2_000_000, 2_000_008)  # neither trained on nor scored on
 
 
@@ -54,8 +57,8 @@ class EdgeConfig:
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"--threads must be at least 1, got {self.threads}")
-        if self.score is not None and not LOW_SCORE <= self.score < 1:
-            raise ConfigError(f"--score must lie in [{LOW_SCORE}, 1), got {self.score}")
+        if self.score is not None and not 0 < self.score < 0.9:
+            raise ConfigError(f"--score must lie in (0, 0.9), got {self.score}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +102,14 @@ def prepare(config: EdgeConfig, source: SourceInfo, hardware: HardwareProfile) -
         config.head,
         device="auto" if here else "cpu",
         threads=config.threads,
-        score_threshold=LOW_SCORE,
         wanted=config.classes,
     )
     try:
         classifier = _load_classifier(config, is_embedded, notes)
         _warm_up(detector, classifier, source.size_hw)
-        high = config.score or HIGH_SCORE.get(detector.head.name, 0.5)
+        low, high = SCORES.get(detector.head.name, OTHER_SCORES)
+        high = config.score or high
+        detector.score_threshold = min(low, high)
         pipeline = Pipeline(
             detector,
             classifier,

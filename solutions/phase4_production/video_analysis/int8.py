@@ -3,8 +3,9 @@
 Static quantization stores weights in 8 bits and fixes the range of every activation in advance from a few dozen real
 pictures. For detectors two things decide what is left of the accuracy, both measured on YOLOX-nano:
 
-- Clipping. One rare outlier would stretch a range until everything else falls into a handful of codes, so the ranges
-  leave out the largest 0.1 % of values.
+- Clipping. One rare outlier would stretch a range until everything else falls into a handful of codes. Clipping at the
+  99.9th percentile keeps the ranking of boxes (AP50 falls by 0.7 points) but presses scores down, and a tracker with
+  fixed thresholds loses people: MOTA falls from 78 to 58. Ranges by entropy (KL divergence) keep the scores: MOTA 77.
 - The last layers. Box distances and class scores meet in one output; a common scale for both ruins the scores. The
   prediction convolutions and all that follows them stay in float; they are a small part of the work.
 """
@@ -49,7 +50,7 @@ class Int8Settings:
         reduce_range: 7-bit weights, which CPUs without VNNI need because their 16-bit sums saturate; None looks.
     """
 
-    method: str = "percentile"
+    method: str = "entropy"
     percentile: float = 99.9
     float_tail: bool = True
     keep_float: tuple[str, ...] = ()

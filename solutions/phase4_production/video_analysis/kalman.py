@@ -10,7 +10,12 @@ inverse a division, and one NumPy expression serves all tracks of all streams:
     update    s = p + r       k_x = p / s            k_v = c / s   y = z - x
               x += k_x y      v += k_v y             p -= k_x p    w -= k_v c    c -= k_x c
 
-A filter bank is one float64 array [5, 4, T]: x, v, p, c, w of four coordinates of T tracks.
+A filter bank is one float64 array [5, 4, T]: p, x, c, v, w of four coordinates of T tracks. In that order the sums and
+products above take several quantities at once, as slices without a copy: with the few boxes of one camera the number
+of NumPy calls is what an update costs.
+
+A box is handed over as its reach, float64 [5, N] with rows -x1, -y1, x2, y2, area: how far it goes left, up, right and
+down. The least of two reaches is the reach of what the boxes share.
 """
 
 from __future__ import annotations
@@ -20,7 +25,13 @@ from enum import Enum
 
 import numpy as np
 
+P, X, C, V, W = range(5)
+"""Rows of a filter bank."""
+AREA = 4
+"""Row of a reach."""
+
 _HEIGHT = 3
+_ZERO, _QUARTER, _HALF = (np.array(value) for value in (0.0, 0.25, 0.5))  # spare NumPy the conversion at every call
 
 
 class Size(Enum):
@@ -30,116 +41,129 @@ class Size(Enum):
     ASPECT_HEIGHT = "w/h, h (DeepSORT, ByteTrack)"
 
 
-def _column(*rows: tuple[float, float, float, float]) -> np.ndarray:
-    return np.array(rows if len(rows) > 1 else rows[0], np.float64)[..., None]
-
-
 @dataclass(frozen=True, slots=True)
 class MotionModel:
     """How boxes are coded and how far they are trusted.
 
-    Each noise is an array of variances, `fixed + relative * height**2`: [2, 4, 1] for the process and the initial state
-    (four positions in pixels, four velocities in pixels a frame), [4, 1] for the measurement. `relative` is None where
-    noise does not grow with the object.
+    Each noise is an array of variances, `fixed + relative * height**2`, with a column for either: [8, 2] for process
+    and initial state (four positions in pixels, four velocities in pixels a frame), [4, 2] for the measurement. Of the
+    two numbers in a row one must be 0. Arrays with a single column are fixed.
     """
 
     size: Size
     process: np.ndarray
     initial: np.ndarray
     measurement: np.ndarray
-    process_relative: np.ndarray | None = field(default=None)
-    initial_relative: np.ndarray | None = field(default=None)
-    measurement_relative: np.ndarray | None = field(default=None)
-    freeze_lost_height: bool = False
+    freeze_lost_height: bool = field(default=False)
 
-    def measure(self, boxes: np.ndarray) -> np.ndarray:
-        """Coordinates [4, N] of boxes [4, N] (rows x1 y1 x2 y2)."""
-        coded = np.empty(boxes.shape)
-        sizes = boxes[2:] - boxes[:2]
-        np.add(boxes[:2], 0.5 * sizes, out=coded[:2])
+    def measure(self, sizes: np.ndarray, reach: np.ndarray, out: np.ndarray) -> None:
+        """Write to `out` the coordinates [4, N] of boxes of that width and height [2, N] and that reach."""
+        np.subtract(_HALF * sizes, reach[:2], out=out[:2])
         width, height = sizes[0], sizes[1]
         if self.size is Size.AREA_ASPECT:
-            np.multiply(width, height, out=coded[2])
-            np.divide(width, height, out=coded[3])
+            out[2] = reach[AREA]
+            np.divide(width, height, out=out[3])
         else:
-            np.divide(width, height, out=coded[2])
-            coded[3] = height
-        return coded
+            np.divide(width, height, out=out[2])
+            out[3] = height
 
     def boxes(self, x: np.ndarray) -> np.ndarray:
-        """Boxes [4, T], rows x1 y1 x2 y2, of coordinates [4, T]: the inverse of `measure`."""
+        """Boxes [4, T], rows x1 y1 x2 y2, of coordinates [4, T]."""
+        centre, half, corners = x[:2], self._half_sizes(x), np.empty(x.shape)
+        np.subtract(centre, half, out=corners[:2])
+        np.add(centre, half, out=corners[2:])
+        return corners
+
+    def reach(self, x: np.ndarray) -> np.ndarray:
+        """Reach [5, T] of coordinates [4, T]: the inverse of `measure`."""
+        centre, half, reach = x[:2], self._half_sizes(x), np.empty((5, x.shape[1]))
+        np.subtract(half, centre, out=reach[:2])
+        np.add(half, centre, out=reach[2:AREA])
+        if self.size is Size.AREA_ASPECT:
+            reach[AREA] = x[2]
+        else:
+            height = x[_HEIGHT]
+            np.multiply(x[2] * height, height, out=reach[AREA])
+        return reach
+
+    def _half_sizes(self, x: np.ndarray) -> np.ndarray:
+        """Half the width and half the height [2, T]."""
         half = np.empty((2, x.shape[1]))
         if self.size is Size.AREA_ASPECT:  # area * aspect is width squared
-            quarter = 0.25 * x[2]
+            quarter = _QUARTER * x[2]
             np.sqrt(quarter * x[3], out=half[0])
             np.divide(quarter, half[0], out=half[1])
         else:
-            np.multiply(x[_HEIGHT], 0.5, out=half[1])
+            np.multiply(x[_HEIGHT], _HALF, out=half[1])
             np.multiply(x[2], half[1], out=half[0])
-        corners = np.empty((4, x.shape[1]))
-        np.subtract(x[:2], half, out=corners[:2])
-        np.add(x[:2], half, out=corners[2:])
-        return corners
+        return half
 
-    def start(self, measured: np.ndarray) -> np.ndarray:
-        """Filters [5, 4, N] of objects seen for the first time at `measured` [4, N]: at rest, and little known."""
-        filters = np.zeros((5, *measured.shape))
-        filters[0] = measured
-        filters[2::2] = self._noise(self.initial, self.initial_relative, measured)
-        return filters
+    def start(self, filters: np.ndarray, measured: np.ndarray) -> None:
+        """Begin `filters` (all 0) with objects seen for the first time at `measured` [4, N]: at rest, little known."""
+        filters[X] = measured
+        filters[P::4] = _pairs(_noise(self.initial, measured))
 
     def predict(self, filters: np.ndarray, lost: np.ndarray | None = None) -> None:
         """Move every filter one frame ahead, in place.
 
-        A size that would shrink to nothing keeps its value and loses its velocity. `lost` (bool [T]) marks tracks that
-        were not seen in the last detection.
+        A size that would shrink to nothing keeps its value and loses its velocity. `lost` (int) are the places of
+        tracks that were not seen in the last detection.
         """
-        x, v, p, c = filters[:4]
         if self.freeze_lost_height and lost is not None:
-            np.putmask(v[_HEIGHT], lost, 0.0)
-        noise = self._noise(self.process, self.process_relative, x)
-        x += v
-        vanished = x[2:] <= 0
+            filters[V, _HEIGHT].put(lost, 0.0)
+        # Each view is named before it is changed in place: `filters[P] += c` would also copy it onto itself.
+        p, x, c, w = filters[P], filters[X], filters[C], filters[W]
+        noise = _pairs(_noise(self.process, x))
+        p_and_x, p_and_w, sizes = filters[:C], filters[P::4], x[2:]
+        p_and_x += filters[C:W]  # p + c and x + v
+        vanished = sizes <= _ZERO
         if np.count_nonzero(vanished):
-            x[2:][vanished] -= v[2:][vanished]
-            v[2:][vanished] = 0.0
-        filters[2:4] += filters[3:]  # p + c and c + w
+            speeds = filters[V, 2:]
+            sizes[vanished] -= speeds[vanished]
+            speeds[vanished] = 0.0
+        c += w
         p += c
-        filters[2::2] += noise  # p and w
+        p_and_w += noise
 
-    def update(self, filters: np.ndarray, rows: np.ndarray, measured: np.ndarray) -> None:
-        """Correct the filters `rows` (int [M], each at most once) by `measured` [4, M], in place."""
-        everyone = len(rows) == filters.shape[2]
-        if everyone:  # put the measurements in the order of the filters rather than the filters in theirs
-            chosen, inverse = filters, np.empty_like(rows)
-            inverse[rows] = np.arange(len(rows))
-            measured = measured.take(inverse, axis=1)
-        else:
-            chosen = filters.take(rows, axis=2)
-        x, _, p, c, w = chosen
-        gain = chosen[2:4] / (p + self._noise(self.measurement, self.measurement_relative, x))
-        chosen[:2] += gain * (measured - x)
+    def update(self, filters: np.ndarray, measured: np.ndarray) -> None:
+        """Correct every filter by its column of `measured` [4, T], in place."""
+        p, x, c, w = filters[P], filters[X], filters[C], filters[W]
+        p_and_c, x_and_v = filters[P:V:2], filters[X:W:2]
+        gain = p_and_c / (p + _noise(self.measurement, x))
+        x_and_v += gain * (measured - x)
         w -= gain[1] * c
-        chosen[2:4] -= gain[0] * chosen[2:4]
-        if not everyone:
-            filters[:, :, rows] = chosen
+        p_and_c -= gain[0] * p_and_c
 
-    def _noise(self, fixed: np.ndarray, relative: np.ndarray | None, x: np.ndarray) -> np.ndarray:
-        """Variances [.., 4, T], or [.., 4, 1] where they are the same for all."""
-        if relative is None:
-            return fixed
-        noise: np.ndarray = relative * (x[_HEIGHT] * x[_HEIGHT])
-        noise += fixed
-        return noise
+
+def _noise(terms: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Variances [.., T] for coordinates [4, T], or [.., 1] where they are the same for all."""
+    if terms.shape[1] == 1:
+        return terms
+    powers = np.empty((2, x.shape[1]))
+    powers[0] = 1.0
+    height = x[_HEIGHT]
+    np.multiply(height, height, out=powers[1])
+    variances: np.ndarray = np.dot(terms, powers)
+    return variances
+
+
+def _pairs(variances: np.ndarray) -> np.ndarray:
+    """Variances [8, ..] as [2, 4, ..]: of positions, of velocities."""
+    paired: np.ndarray = variances.reshape(2, 4, len(variances[0]))
+    return paired
+
+
+def _terms(fixed: tuple[float, ...], relative: tuple[float, ...] | None = None) -> np.ndarray:
+    return np.stack([fixed] if relative is None else [fixed, relative], axis=1).astype(np.float64)
 
 
 def sort_motion() -> MotionModel:
     """The filter of SORT: fixed noise, area and aspect, the aspect without a velocity."""
     return MotionModel(
         Size.AREA_ASPECT,
-        process=_column((1, 1, 1, 1), (1e-2, 1e-2, 1e-4, 0)),
-        initial=_column((10, 10, 10, 10), (1e4, 1e4, 1e4, 0)),
-        measurement=_column((1, 1, 10, 10)),
+        process=_terms((1, 1, 1, 1, 1e-2, 1e-2, 1e-4, 0)),
+        initial=_terms((10, 10, 10, 10, 1e4, 1e4, 1e4, 0)),
+        measurement=_terms((1, 1, 10, 10)),
     )
 
 
@@ -150,13 +174,11 @@ def height_motion(*, box_trust: float = 1.0) -> MotionModel:
     well: tracks follow turns and a moving camera sooner, and tremble more with a poor detector.
     """
     place, speed, trust = 1 / 20**2, 1 / 160**2, 1 / box_trust**2
+    fast = 100 * speed
     return MotionModel(
         Size.ASPECT_HEIGHT,
-        process=_column((0, 0, 1e-4, 0), (0, 0, 1e-10, 0)),
-        initial=_column((0, 0, 1e-4, 0), (0, 0, 1e-10, 0)),
-        measurement=_column((0, 0, 1e-2 * trust, 0)),
-        process_relative=_column((place, place, 0, place), (speed, speed, 0, speed)),
-        initial_relative=4 * _column((place, place, 0, place), (25 * speed, 25 * speed, 0, 25 * speed)),
-        measurement_relative=trust * _column((place, place, 0, place)),
+        process=_terms((0, 0, 1e-4, 0, 0, 0, 1e-10, 0), (place, place, 0, place, speed, speed, 0, speed)),
+        initial=_terms((0, 0, 1e-4, 0, 0, 0, 1e-10, 0), (4 * place, 4 * place, 0, 4 * place, fast, fast, 0, fast)),
+        measurement=_terms((0, 0, 1e-2 * trust, 0), (trust * place, trust * place, 0, trust * place)),
         freeze_lost_height=True,
     )

@@ -1,4 +1,8 @@
-"""Where the tracks and detections of all streams lie: stacked arrays, ordered by stream."""
+"""Where the tracks and detections of all streams lie: one array of each, ordered by stream.
+
+Ids, classes and counters stand in it as float64, which is exact for whole numbers up to 2**53: so a track that comes,
+goes or is corrected moves in one NumPy call.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,16 @@ from typing import NamedTuple
 import numpy as np
 
 from solutions.core.vision.detection import Detections
+from solutions.phase4_production.video_analysis.association import Edges
+from solutions.phase4_production.video_analysis.kalman import AREA, MotionModel, X
 
 _FARTHEST = 1e6  # pixels; a corner beyond it is a detector gone astray, and its square would swamp the covariance
+_ZERO = np.array(0.0)  # spares NumPy the conversion at every call
 
-SLOT, ID, CLASS, HITS, MISSES = range(5)
-"""Rows of `TrackTable.life`: stream, id (0 until first reported), class, matches that count towards `min_hits`, and
-detection runs since the last match."""
+SCORE, CLASS, SLOT, ID, HITS, MISSES = range(20, 26)
+"""Rows of `TrackTable.rows` below the filter: score and class of the detection matched last, stream, id (0 until first
+reported), matches that count towards `min_hits`, and detection runs since the last match."""
+_ROWS = 26
 
 
 @dataclass(slots=True)
@@ -34,38 +42,45 @@ class Stream:
     coast: int = 0
 
 
-def edges_of(owner: np.ndarray, slots: np.ndarray) -> np.ndarray:
-    """int [streams + 1]: where the run of each slot begins in the ascending `owner`, and where the last one ends."""
+def edges_of(owner: np.ndarray, slots: Sequence[int]) -> Edges:
+    """Where the run of each slot begins in the ascending `owner`, and where the last one ends."""
     if len(slots) == 1:
-        return np.array([0, len(owner)])
+        return [0, len(owner)]
     return np.append(np.searchsorted(owner, slots), len(owner))
 
 
-@dataclass(slots=True)
 class TrackTable:
-    """All tracks: column t of each array is one track, and columns are ordered by stream, within a stream by age.
+    """All tracks: column t of `rows` (float64 [26, T]) is one; they are ordered by stream, within a stream by age.
 
-    Attributes:
-        filters: float64 [5, 4, T], see `kalman`.
-        life: int64 [5, T], rows named above.
-        scores: float32 [T], of the detection matched last.
+    The first 20 rows are its filter (see `kalman`), the others are named above.
     """
 
-    filters: np.ndarray
-    life: np.ndarray
-    scores: np.ndarray
+    __slots__ = ("rows",)
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = rows
 
     def __len__(self) -> int:
-        return len(self.scores)
+        return len(self.rows[0])
 
     @staticmethod
-    def empty() -> TrackTable:
-        """No track in any stream."""
-        return TrackTable(np.zeros((5, 4, 0)), np.zeros((5, 0), np.int64), np.zeros(0, np.float32))
+    def blank(count: int) -> TrackTable:
+        """Tracks of which everything is 0."""
+        return TrackTable(np.zeros((_ROWS, count)))
+
+    @property
+    def filters(self) -> np.ndarray:
+        """The filter bank [5, 4, T], a view."""
+        return self.rows[:SCORE].reshape(5, 4, len(self))
+
+    @property
+    def coordinates(self) -> np.ndarray:
+        """The four coordinates of each [4, T], a view: `filters[X]`, sooner had."""
+        return self.rows[4 * X : 4 * X + 4]
 
     def take(self, columns: np.ndarray) -> TrackTable:
         """The tracks at the places `columns` (int), copied."""
-        return TrackTable(self.filters.take(columns, 2), self.life.take(columns, 1), self.scores.take(columns))
+        return TrackTable(self.rows.take(columns, 1))
 
     def where(self, mask: np.ndarray) -> TrackTable:
         """The tracks for which `mask` (bool) holds, copied."""
@@ -73,53 +88,80 @@ class TrackTable:
 
     def with_others(self, others: TrackTable) -> TrackTable:
         """Both tables as one, ordered by stream; within a stream those of `others` come last."""
-        life = np.concatenate([self.life, others.life], axis=1)
-        filters = np.concatenate([self.filters, others.filters], axis=2)
-        joined = TrackTable(filters, life, np.concatenate([self.scores, others.scores]))
-        if not len(self) or not len(others) or self.life[SLOT, -1] <= others.life[SLOT, 0]:
-            return joined
-        return joined.take(np.argsort(life[SLOT], kind="stable"))
+        joined = np.concatenate([self.rows, others.rows], axis=1)
+        if len(self) and len(others) and self.rows[SLOT, -1] > others.rows[SLOT, 0]:
+            joined = joined.take(joined[SLOT].argsort(kind="stable"), 1)
+        return TrackTable(joined)
 
 
 class Sightings(NamedTuple):
-    """The usable detections of several streams, stacked: boxes float64 [4, D], scores [D], class_ids [D].
+    """The usable detections of several streams, stacked; stream k of the call owns columns edges[k] to edges[k + 1].
 
-    Stream k of the call owns columns edges[k] to edges[k + 1].
+    Attributes:
+        reach: float64 [5, D], see `kalman`.
+        findings: float64 [6, D], what a track learns: four coordinates, score and class.
+        scores: float64 [D].
+        class_ids: float64 [D].
+        edges: int [streams + 1].
     """
 
-    boxes: np.ndarray
+    reach: np.ndarray
+    findings: np.ndarray
     scores: np.ndarray
     class_ids: np.ndarray
-    edges: np.ndarray
+    edges: Edges
 
     @staticmethod
-    def gather(streams: Sequence[Detections | None], min_score: float) -> Sightings:
+    def gather(streams: Sequence[Detections | None], min_score: np.ndarray, motion: MotionModel) -> Sightings:
         """What can be tracked of `streams`; None stands for nobody looked.
 
         Dropped are scores below `min_score` or NaN, and boxes that are NaN, infinite, farther out than 1e6 pixels, or
         without a positive width and height.
         """
-        if len(streams) == 1:
-            one = streams[0] or _NOTHING
-            corners, scores, class_ids = one.boxes, one.scores, one.class_ids
-            edges = np.array([0, len(one)])
-        else:
-            seen = [_NOTHING if one is None else one for one in streams]
-            corners = np.concatenate([one.boxes for one in seen])
-            scores = np.concatenate([one.scores for one in seen])
-            class_ids = np.concatenate([one.class_ids for one in seen])
-            edges = np.cumsum([0, *map(len, seen)])
-        boxes = np.array(corners.T, np.float64, order="C")
-        usable = np.empty((7, len(scores)), bool)  # comparisons, since they are False for NaN and never warn
-        np.greater_equal(scores, min_score, out=usable[0])
-        np.greater(boxes[2:], boxes[:2], out=usable[1:3])
-        np.greater(boxes[:2], -_FARTHEST, out=usable[3:5])
-        np.less(boxes[2:], _FARTHEST, out=usable[5:])
-        if np.count_nonzero(usable) < usable.size:
-            kept = usable.all(axis=0).nonzero()[0]
-            boxes, scores, class_ids = boxes.take(kept, 1), scores.take(kept), class_ids.take(kept)
-            edges = np.searchsorted(kept, edges)
-        return Sightings(boxes, scores, class_ids, edges)
+        rows, edges = _stacked([_NOTHING if one is None else one for one in streams])
+        everything = rows[:4].ravel()
+        if not everything.dot(everything) < _FARTHEST**2:  # else not one is beyond, infinite or NaN
+            rows, edges = _kept(rows, edges, np.logical_and.reduce(rows[:4] < _FARTHEST))
+        sizes = rows[:2] + rows[2:4]
+        extended, loud = sizes > _ZERO, rows[_SCORE] >= min_score
+        if np.count_nonzero(extended) + np.count_nonzero(loud) < 3 * len(loud):
+            extended &= loud
+            rows, edges = _kept(rows, edges, np.logical_and.reduce(extended))
+            sizes = rows[:2] + rows[2:4]
+        reach, findings = rows[:_FINDINGS], rows[_FINDINGS:]
+        np.multiply(sizes[0], sizes[1], out=reach[AREA])
+        motion.measure(sizes, reach, findings)
+        return Sightings(reach, findings, rows[_SCORE], rows[_CLASS], edges)
+
+
+_FINDINGS, _SCORE, _CLASS = (
+    5,
+    9,
+    10,
+)  # rows of what `_stacked` makes: the reach, and from the first of these the findings
+
+
+def _stacked(seen: list[Detections]) -> tuple[np.ndarray, Edges]:
+    """Detections of all streams, float64 [11, D], with reach, score and class filled in but for the area."""
+    edges: Edges
+    if len(seen) == 1:
+        one = seen[0]
+        rows, edges = np.empty((11, len(one))), [0, len(one)]
+        rows[:4], rows[_SCORE], rows[_CLASS] = one.boxes.T, one.scores, one.class_ids
+    else:
+        edges = np.cumsum([0, *map(len, seen)])
+        rows = np.empty((11, edges[-1]))
+        rows[:4] = np.concatenate([one.boxes for one in seen]).T
+        np.concatenate([one.scores for one in seen], out=rows[_SCORE])
+        np.concatenate([one.class_ids for one in seen], out=rows[_CLASS])
+    left_and_up = rows[:2]
+    np.negative(left_and_up, out=left_and_up)
+    return rows, edges
+
+
+def _kept(rows: np.ndarray, edges: Edges, mask: np.ndarray) -> tuple[np.ndarray, Edges]:
+    kept = mask.nonzero()[0]
+    return rows.take(kept, 1), [0, len(kept)] if len(edges) == 2 else np.searchsorted(kept, edges)
 
 
 _NOTHING = Detections.empty()
