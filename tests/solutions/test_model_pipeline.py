@@ -186,6 +186,16 @@ def test_small_boxes_wait_until_they_are_nearer():
     assert model.crops == 0
 
 
+def test_a_track_first_seen_cut_by_the_edge_is_looked_at_afresh_when_whole():
+    model = ColourModel()
+    boxes = iter([(0.0, 20.0, 40.0, 80.0)] * 3 + [(10.0, 20.0, 50.0, 80.0)] * 5)
+    built, _ = pipeline(lambda pixels: detections(next(boxes)), classifier=CropClassifier(model))
+    words = [str(built.process(frame(k, value=50 if k < 3 else 200)).labels[1]) for k in range(8)]
+    assert words[:3] == ["dark"] * 3
+    assert words[-1] == "bright", "what was seen at the edge no longer counts"
+    assert model.crops == 2
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4, unique=True), min_size=1, max_size=12),

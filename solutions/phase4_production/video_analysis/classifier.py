@@ -23,8 +23,9 @@ class ClassifierConfig:
     """When to look at a track, and when to stop.
 
     A track below `confident` is looked at again every `refresh_every` frames, `max_looks` times at most; the
-    probabilities of its looks are averaged. Boxes lower than `min_height` pixels wait until they are nearer. At most
-    `max_batch` crops go into one frame, so a crowd that enters at once cannot blow the frame's time.
+    probabilities of its looks are averaged. A track first seen cut by the frame's edge is looked at afresh once it is
+    whole: a car's roof at the border is anything. Boxes lower than `min_height` pixels wait until they are nearer.
+    At most `max_batch` crops go into one frame, so a crowd that enters at once cannot blow the frame's time.
     """
 
     confident: float = 0.85
@@ -83,6 +84,7 @@ class _Evidence:
     looks: int
     next_frame: int
     last_frame: int
+    cut: bool
 
 
 class TrackClassifier:
@@ -96,14 +98,15 @@ class TrackClassifier:
 
     def update(self, index: int, pixels: np.ndarray, tracks: Tracks) -> tuple[dict[int, Label], float]:
         """The labels of the tracks in this frame, by id, and the seconds spent inside the model."""
-        due = self._due(index, tracks)
+        cut = _cut_by_edge(tracks.boxes, pixels.shape[:2])
+        due = self._due(index, tracks, cut)
         model_s = 0.0
         if due:
             start = time.perf_counter()
             answers = self._classifier.probabilities(pixels, tracks.boxes[due])
             model_s = time.perf_counter() - start
             for row, track_id in enumerate(tracks.ids[due].tolist()):
-                self._learn(track_id, index, [answer[row] for answer in answers])
+                self._learn(track_id, index, [answer[row] for answer in answers], bool(cut[due[row]]))
         present = tracks.ids.tolist()
         for track_id in present:
             if track_id in self._evidence:
@@ -111,7 +114,7 @@ class TrackClassifier:
         self._forget(index)
         return {track_id: self._labels[track_id] for track_id in present if track_id in self._labels}, model_s
 
-    def _due(self, index: int, tracks: Tracks) -> list[int]:
+    def _due(self, index: int, tracks: Tracks, cut: np.ndarray) -> list[int]:
         """Rows to look at now: never seen ones first, then the unsure."""
         config = self._config
         tall = tracks.boxes[:, 3] - tracks.boxes[:, 1] >= config.min_height
@@ -122,13 +125,16 @@ class TrackClassifier:
                 if tall[row]:
                     fresh.append(row)
                 continue
+            now_whole = known.cut and not cut[row]
             may_look = known.looks < config.max_looks and index >= known.next_frame
-            if may_look and self._labels[track_id].confidence < config.confident:
+            if now_whole or (may_look and self._labels[track_id].confidence < config.confident):
                 unsure.append(row)
         return (fresh + unsure)[: config.max_batch]
 
-    def _learn(self, track_id: int, index: int, answers: list[np.ndarray]) -> None:
-        known = self._evidence.setdefault(track_id, _Evidence([np.zeros_like(a) for a in answers], 0, 0, index))
+    def _learn(self, track_id: int, index: int, answers: list[np.ndarray], cut: bool) -> None:
+        known = self._evidence.get(track_id)
+        if known is None or (known.cut and not cut):
+            known = self._evidence[track_id] = _Evidence([np.zeros_like(a) for a in answers], 0, 0, index, cut)
         known.sums = [total + answer for total, answer in zip(known.sums, answers, strict=True)]
         known.looks += 1
         known.next_frame = index + self._config.refresh_every
@@ -145,6 +151,13 @@ class TrackClassifier:
             return
         for track_id in [key for key, known in self._evidence.items() if index - known.last_frame > after]:
             del self._evidence[track_id], self._labels[track_id]
+
+
+def _cut_by_edge(boxes: np.ndarray, size_hw: tuple[int, ...]) -> np.ndarray:
+    """bool [N]: boxes that end within 2 pixels of the frame's edge."""
+    height, width = size_hw
+    cut: np.ndarray = (boxes[:, :2] < 2).any(axis=1) | (boxes[:, 2] > width - 2) | (boxes[:, 3] > height - 2)
+    return cut
 
 
 def _input_hw(model: Model, metadata: Mapping[str, str]) -> tuple[int, int]:
