@@ -53,7 +53,7 @@ def test_mot_rows_count_frames_from_one_and_read_back(tmp_path):
     for k in (0, 1, 4):
         sink.write(frame(k), result(k))
     sink.close()
-    assert (tmp_path / "t.txt").read_text().splitlines()[0] == "1,3,10.00,12.00,40.25,48.00,0.9000,-1,-1,-1"
+    assert (tmp_path / "t.txt").read_text().splitlines()[0] == "1,3,10.000,12.000,40.250,48.000,0.9000,-1,-1,-1"
     back = read_results(tmp_path / "t.txt")
     assert [len(tracks) for tracks in back] == [2, 2, 0, 0, 2]
     np.testing.assert_allclose(back[0].boxes, result().tracks.boxes)

@@ -99,15 +99,20 @@ def write_results(target: str | Path | TextIO, results: Iterable[Tracks]) -> int
         raise VideoError(f"{target} cannot be written: {error.strerror or error}. Choose another place.") from error
 
 
+def result_rows(frame: int, tracks: Tracks) -> list[str]:
+    """The rows of one frame, each ended by a newline; `frame` counts from 1."""
+    return [
+        f"{frame},{track_id},{x1:.3f},{y1:.3f},{x2 - x1:.3f},{y2 - y1:.3f},{score:.4f},-1,-1,-1\n"
+        for track_id, (x1, y1, x2, y2), score in zip(
+            tracks.ids.tolist(), tracks.boxes.tolist(), tracks.scores.tolist(), strict=True
+        )
+    ]
+
+
 def _write(handle: TextIO, results: Iterable[Tracks]) -> int:
     count = 0
     for frame, tracks in enumerate(results, start=1):
-        boxes = tracks.boxes.astype(np.float64)
-        sizes = boxes[:, 2:] - boxes[:, :2]
-        for track_id, (x, y), (w, h), score in zip(
-            tracks.ids.tolist(), boxes[:, :2].tolist(), sizes.tolist(), tracks.scores.tolist(), strict=True
-        ):
-            handle.write(f"{frame},{track_id},{x:.3f},{y:.3f},{w:.3f},{h:.3f},{score:.4f},-1,-1,-1\n")
+        handle.writelines(result_rows(frame, tracks))
         count += len(tracks)
     return count
 

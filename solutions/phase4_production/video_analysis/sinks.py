@@ -14,7 +14,7 @@ import numpy as np
 from solutions.core.errors import VideoError
 from solutions.core.vision.drawing import Box, annotate
 from solutions.core.vision.frames import Frame
-from solutions.core.vision.tracks import Tracks
+from solutions.core.vision.mot import result_rows
 from solutions.core.vision.video import VideoSink
 from solutions.phase4_production.video_analysis.results import FrameResult
 
@@ -116,17 +116,7 @@ class MotResults(_TextSink):
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Append a row for each track of this frame."""
-        self._write("".join(mot_rows(result.index + 1, result.tracks)))
-
-
-def mot_rows(frame: int, tracks: Tracks) -> list[str]:
-    """The MOTChallenge rows of one frame, each ended by a newline; `frame` counts from 1."""
-    return [
-        f"{frame},{track_id},{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{score:.4f},-1,-1,-1\n"
-        for track_id, (x1, y1, x2, y2), score in zip(
-            tracks.ids.tolist(), tracks.boxes.tolist(), tracks.scores.tolist(), strict=True
-        )
-    ]
+        self._write("".join(result_rows(result.index + 1, result.tracks)))
 
 
 def event_of(result: FrameResult, labels: Sequence[str]) -> dict[str, Any]:
