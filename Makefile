@@ -16,11 +16,12 @@ help: ## this list
 
 setup: $(READY) ## create .venv and install everything (torch alone is several GB; done once)
 
+# --no-compile: Python compiles what it imports anyway, and torch has 20,000 files that nobody imports.
 $(READY): pyproject.toml .ci/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11 " + "$(MAKECMDGOALS)")'
 	@echo "== creating $(VENV) and installing the pinned packages (several minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --disable-pip-version-check --quiet --progress-bar off -c .ci/constraints.txt -e ".[dev]"
+	$(PY) -m pip install --disable-pip-version-check --quiet --progress-bar off --no-compile -c .ci/constraints.txt -e ".[dev]"
 	@touch $(READY)
 	@echo "== ready: $(VENV)"
 
