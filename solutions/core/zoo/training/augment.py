@@ -27,7 +27,7 @@ class View:
 
 
 # Whole pictures first: large actors and the layout of streets. Then windows at the scale that a camera's frame has in
-# the network: small actors in their full resolution, at the price of whole pictures of a quarter of the size.
+# the network: small actors in their full detail, for 42 % of the pixels of whole pictures.
 WHOLE = View(0.45, 0.95, 0.1)
 WINDOWS = View(0.62, 1.25, 0.02)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from solutions.core.vision.scenes import CLASSES
+
 COCO_80 = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
     "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
@@ -25,5 +27,5 @@ def _with_gaps() -> tuple[str, ...]:
 COCO_91 = _with_gaps()
 """The same by their ids in COCO's files, 0 being the background, as torchvision's detectors give them."""
 
-STREET = ("car", "truck", "bus", "bicycle", "pedestrian")
+STREET = CLASSES
 """The classes of the embedded detectors."""
