@@ -62,6 +62,21 @@ def test_boxes_in_the_padding_are_clipped_to_the_frame():
     np.testing.assert_array_equal(transform.to_frame(np.array([[-9, 0, 500, 199]])), [[0, 0, 200, 100]])
 
 
+@pytest.mark.parametrize("centre", [False, True])
+def test_a_picture_scaled_before_lands_where_the_frame_would(centre):
+    frame = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
+    boxer = Letterboxer((64, 96), centre=centre)
+    height, width = boxer.inner_hw((90, 160))
+    scaled = np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR))
+    want, want_transform = letterbox(frame, (64, 96), centre=centre)
+    canvas, transform = boxer(scaled, frame_hw=(90, 160))
+    np.testing.assert_array_equal(canvas, want)
+    assert transform == want_transform
+    odd, transform = boxer(scaled[:-1], frame_hw=(90, 160))  # neither size: scaled, and still mapped to the frame
+    assert odd.shape == want.shape
+    assert transform == want_transform
+
+
 def test_letterboxer_reuses_its_canvas_and_cleans_up_after_another_size():
     boxer = Letterboxer((64, 64))
     first, _ = boxer(picture(32, 64))

@@ -3,6 +3,7 @@
 import threading
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -57,6 +58,37 @@ def test_any_size_comes_out_contiguous(tmp_path, size_hw):
         assert frame.pixels.flags.c_contiguous
         assert np.ptp(frame.pixels) <= STEP  # padding bytes would show
         assert number_of(frame.pixels) == number
+
+
+def test_also_scale_hands_out_the_same_picture_twice(tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", 5)
+    with open_source(str(clip)) as source:
+        source.also_scale((48, 64))
+        frames = list(source)
+    assert [frame.pixels.shape for frame in frames] == [(*HW, 3)] * 5
+    assert [frame.scaled.shape for frame in frames] == [(48, 64, 3)] * 5
+    assert [number_of(frame.scaled) for frame in frames] == [number_of(frame.pixels) for frame in frames] == [*range(5)]
+    assert all(frame.scaled.flags.c_contiguous for frame in frames)
+
+
+def test_also_scale_to_the_size_of_the_source_costs_nothing(tmp_path):
+    with open_source(str(make_clip(tmp_path / "clip.mp4", 2))) as source:
+        source.also_scale(HW)
+        assert next(source).scaled is None
+
+
+def test_a_smaller_picture_averages_what_it_merges(tmp_path):
+    stripes = np.tile(np.array([16, 235], np.uint8), (HW[0], HW[1] // 2))  # one pixel each: what skipping would alias
+    planes = np.concatenate((stripes, np.full((HW[0] // 2, HW[1]), 128, np.uint8)))
+    path = tmp_path / "stripes.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width = HW
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
+        container.mux(stream.encode(None))
+    with open_source(str(path), size_hw=(HW[0] // 4, HW[1] // 4)) as source:
+        inside = next(source).pixels[4:-4, 4:-4]
+    assert abs(inside.astype(int) - 127).max() <= 4
 
 
 def test_frames_stay_as_they_are_while_later_ones_are_decoded(tmp_path):

@@ -38,7 +38,10 @@ class ScriptedDetector:
     def __init__(self, answer) -> None:
         self.answer, self.batches, self.closed = answer, [], 0
 
-    def detect_timed(self, frames):
+    def picture_hw(self, frame_hw):
+        return frame_hw
+
+    def detect_timed(self, frames, *, frame_sizes=None):
         self.batches.append(len(frames))
         return TimedDetections([self.answer(pixels) for pixels in frames], 0.001, 0.002, 0.0005)
 

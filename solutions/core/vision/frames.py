@@ -19,7 +19,9 @@ class Frame:
     frames that were lost, so a gap in it is a gap in the video. `pts_s` is the presentation time in seconds from the
     start of the stream; `captured_at_s` is when its packet was in hand, on the clock of the source
     (`time.perf_counter` unless injected): latency is measured from there. `decode_s` is what decoding, scaling and
-    colour conversion took. `truth` is known only for synthetic scenes.
+    colour conversion took. `truth` is known only for synthetic scenes. `scaled` is the whole picture once more, in the
+    size that `FrameSource.also_scale` asked for, where the decoder could give it; a model that wants that size need not
+    scale `pixels`.
     """
 
     stream_id: str
@@ -29,6 +31,7 @@ class Frame:
     pixels: np.ndarray
     decode_s: float = 0.0
     truth: SceneTruth | None = None
+    scaled: np.ndarray | None = None
 
     @property
     def size_hw(self) -> tuple[int, int]:

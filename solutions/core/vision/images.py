@@ -72,27 +72,42 @@ class Letterboxer:
         self._inside = self._canvas
         self._transform: LetterboxTransform | None = None
 
-    def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, LetterboxTransform]:
+    def __call__(
+        self, pixels: np.ndarray, *, frame_hw: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, LetterboxTransform]:
         """The canvas, uint8 [H, W, 3], and the transform that maps boxes back.
+
+        Args:
+            pixels: the whole frame, uint8 [H, W, 3].
+            frame_hw: the size of the frame that boxes are wanted in, if `pixels` are a copy of it in another size; one
+                of `inner_hw` is placed as it is.
 
         Raises:
             ConfigError: pixels are not a non-empty uint8 [H, W, 3].
         """
-        frame_hw = check_pixels(pixels)
+        given_hw = check_pixels(pixels)
+        frame_hw = frame_hw or given_hw
         if self._transform is None or self._transform.frame_hw != frame_hw:
             self._transform = self._lay_out(frame_hw)
-        if frame_hw == self.size_hw:
+        if given_hw == self.size_hw == self._inside.shape[:2]:
             return pixels, self._transform
         height, width = self._inside.shape[:2]
-        cv2.resize(pixels, (width, height), dst=self._inside, interpolation=cv2.INTER_LINEAR)
+        if given_hw == (height, width):
+            np.copyto(self._inside, pixels)
+        else:
+            cv2.resize(pixels, (width, height), dst=self._inside, interpolation=cv2.INTER_LINEAR)
         return self._canvas, self._transform
+
+    def inner_hw(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
+        """Height and width in pixels that a frame of this size has on the canvas."""
+        (height, width), (frame_height, frame_width) = self.size_hw, frame_hw
+        ratio = min(height / frame_height, width / frame_width)
+        return min(height, max(1, round(frame_height * ratio))), min(width, max(1, round(frame_width * ratio)))
 
     def _lay_out(self, frame_hw: tuple[int, int]) -> LetterboxTransform:
         """Fix where frames of this size go, and fill the rest of the canvas."""
         (height, width), (frame_height, frame_width) = self.size_hw, frame_hw
-        ratio = min(height / frame_height, width / frame_width)
-        inner_height = min(height, max(1, round(frame_height * ratio)))
-        inner_width = min(width, max(1, round(frame_width * ratio)))
+        inner_height, inner_width = self.inner_hw(frame_hw)
         top = (height - inner_height) // 2 if self.centre else 0
         left = (width - inner_width) // 2 if self.centre else 0
         self._canvas.fill(self.pad)
@@ -107,12 +122,18 @@ def letterbox(
     return Letterboxer(size_hw, pad=pad, centre=centre)(pixels)
 
 
-def plain_resize(pixels: np.ndarray, size_hw: tuple[int, int]) -> tuple[np.ndarray, LetterboxTransform]:
-    """The frame stretched to `size_hw`, aspect ratio not kept, and the way back (FastestDet and SSD want this)."""
-    frame_hw = check_pixels(pixels)
+def plain_resize(
+    pixels: np.ndarray, size_hw: tuple[int, int], *, frame_hw: tuple[int, int] | None = None
+) -> tuple[np.ndarray, LetterboxTransform]:
+    """The frame stretched to `size_hw`, aspect ratio not kept, and the way back (FastestDet and SSD want this).
+
+    `frame_hw` as for `Letterboxer`: the size that boxes are wanted in, if `pixels` are a copy in another size.
+    """
+    given_hw = check_pixels(pixels)
+    frame_hw = frame_hw or given_hw
     height, width = size_hw
     transform = LetterboxTransform(frame_hw, (width / frame_hw[1], height / frame_hw[0]))
-    if frame_hw == tuple(size_hw):
+    if given_hw == tuple(size_hw):
         return pixels, transform
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)), transform
 

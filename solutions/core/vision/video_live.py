@@ -17,8 +17,9 @@ from types import TracebackType
 
 from solutions.core.errors import VideoError
 from solutions.core.vision.frames import Frame
-from solutions.core.vision.video_decode import Decoded, Scaler, VideoReader
-from solutions.core.vision.video_source import CountingSource, Lost, Pause, ReconnectPolicy, SourceInfo
+from solutions.core.vision.video_decode import Decoded, VideoReader
+from solutions.core.vision.video_delivery import DeliveringSource
+from solutions.core.vision.video_source import Lost, Pause, ReconnectPolicy, SourceInfo
 from solutions.core.vision.video_timeline import Timeline
 
 _WAKE_S = 0.05
@@ -53,7 +54,7 @@ def first_connection(
                 raise VideoError(f"Stopped before the first connection: {error}") from error
 
 
-class LiveSource(CountingSource):
+class LiveSource(DeliveringSource):
     """A FrameSource fed by a thread that starts at once; iteration ends when it is stopped or has `max_frames`.
 
     Raises (from iteration):
@@ -74,18 +75,16 @@ class LiveSource(CountingSource):
         clock: Callable[[], float],
         pause: Pause,
     ) -> None:
-        super().__init__(info)
+        super().__init__(info, stream_id)
         self.reconnects = 0
         self.trouble: str | None = None
         self._connect = connect
-        self._stream_id = stream_id
         self._policy = policy
         self._rng = rng
         self._timeout_s = timeout_s
         self._max_frames = max_frames
         self._clock = clock
         self._pause = pause
-        self._scaler = Scaler(info.size_hw)
         self._timeline = Timeline(1 / info.fps)
         self._changed = threading.Condition()
         self._slot: _Newest | None = None
@@ -110,15 +109,13 @@ class LiveSource(CountingSource):
                 self._check_hang()
                 self._changed.wait(_WAKE_S)
             newest, self._slot = self._slot, None
-        started = time.perf_counter()
-        try:
-            pixels = self._scaler.bgr(newest.decoded.image)
-        except VideoError:
-            self._ledger.drop("decode_error")
-            raise
-        self._ledger.deliver()
-        decode_s = newest.decoded.decode_s + time.perf_counter() - started
-        return Frame(self._stream_id, newest.index, newest.pts_s, newest.captured_at_s, pixels, decode_s)
+        return self._deliver(
+            newest.decoded.image,
+            index=newest.index,
+            pts_s=newest.pts_s,
+            captured_at_s=newest.captured_at_s,
+            decode_s=newest.decoded.decode_s,
+        )
 
     def _check_hang(self) -> None:
         since, limit_s = self._in_libav_since, 3 * self._timeout_s + 1  # opening alone has a right to two timeouts

@@ -6,7 +6,6 @@ have sent meanwhile are decoded and all but the newest picture are dropped as `s
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ import numpy as np
 
 from solutions.core.errors import VideoError
 from solutions.core.vision.frames import Frame
-from solutions.core.vision.video_decode import Address, Decoded, Scaler, VideoReader
-from solutions.core.vision.video_source import CountingSource, Lost, Pause, SourceInfo
+from solutions.core.vision.video_decode import Address, Decoded, VideoReader
+from solutions.core.vision.video_delivery import DeliveringSource
+from solutions.core.vision.video_source import Lost, Pause, SourceInfo
 from solutions.core.vision.video_timeline import Timeline
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class FileFeed:
         self._reader.close()
 
 
-class PulledSource(CountingSource):
+class PulledSource(DeliveringSource):
     """A FrameSource without a thread: reading, decoding and scaling happen in the reader's own call.
 
     Unpaced, `captured_at_s` is when the packet had been read; paced, when the schedule says that it arrived, so that
@@ -122,14 +122,12 @@ class PulledSource(CountingSource):
         clock: Callable[[], float],
         pause: Pause,
     ) -> None:
-        super().__init__(info)
+        super().__init__(info, stream_id)
         self._feed = feed
-        self._stream_id = stream_id
         self._realtime = realtime
         self._max_frames = max_frames
         self._clock = clock
         self._pause = pause
-        self._scaler = Scaler(info.size_hw)
         self._pending: deque[tuple[int, float, Picture]] = deque()  # index, captured_at_s, picture
         self._epoch_s: float | None = None
 
@@ -152,15 +150,14 @@ class PulledSource(CountingSource):
                 raise VideoError(f"{self.info.spec} has not one picture that can be decoded: it is damaged.")
             raise StopIteration
         index, captured_at_s, picture = chosen
-        started = time.perf_counter()
-        try:
-            pixels = picture.image if isinstance(picture.image, np.ndarray) else self._scaler.bgr(picture.image)
-        except VideoError:
-            self._ledger.drop("decode_error")
-            raise
-        decode_s = picture.decode_s + time.perf_counter() - started
-        self._ledger.deliver()
-        return Frame(self._stream_id, index, picture.pts_s, captured_at_s, pixels, decode_s, picture.truth)
+        return self._deliver(
+            picture.image,
+            index=index,
+            pts_s=picture.pts_s,
+            captured_at_s=captured_at_s,
+            decode_s=picture.decode_s,
+            truth=picture.truth,
+        )
 
     def _next_due(self, epoch_s: float, asked_s: float, *, wait: bool) -> tuple[int, float, Picture] | None:
         """The next picture that had arrived when the reader asked, waited for if `wait`; None if there is none."""

@@ -63,6 +63,12 @@ class FrameSource(Protocol):
     def reconnects(self) -> int:
         """How many times a lost connection was restored."""
 
+    def also_scale(self, size_hw: tuple[int, int]) -> None:
+        """Hand out every frame in this size too, as `Frame.scaled`: straight from the decoder, for a model's input.
+
+        Drawn scenes have no decoder and ignore it. Call it before iterating.
+        """
+
     def __iter__(self) -> Iterator[Frame]: ...
 
     def __next__(self) -> Frame: ...
@@ -169,34 +175,6 @@ class Ledger:
         """A copy of the losses by name."""
         with self._lock:
             return dict(self._drops)
-
-
-class CountingSource:
-    """The part of a FrameSource that keeps its books."""
-
-    def __init__(self, info: SourceInfo) -> None:
-        self._info = info
-        self._ledger = Ledger()
-
-    @property
-    def info(self) -> SourceInfo:
-        """What the source announced."""
-        return self._info
-
-    @property
-    def drops(self) -> dict[str, int]:
-        """Frames lost so far, by name."""
-        return self._ledger.drops
-
-    @property
-    def captured(self) -> int:
-        """Frames that came in so far, the lost ones included."""
-        return self._ledger.captured
-
-    @property
-    def yielded(self) -> int:
-        """Frames handed out so far."""
-        return self._ledger.yielded
 
 
 class Pause:

@@ -98,17 +98,24 @@ class Detector:
         self._planes = np.empty((3, *self.input_hw), np.uint8)
         self._batch = np.zeros((self.batch_size or 1, 3, *self.input_hw), np.float32)
 
-    def preprocess(self, pixels: np.ndarray, *, out: np.ndarray | None = None) -> Prepared:
+    def picture_hw(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
+        """Height and width that a frame of this size is scaled to; a source that does so spares `preprocess` the work."""
+        return self.input_hw if self.head.fit == "stretch" else self._letterboxer.inner_hw(frame_hw)
+
+    def preprocess(
+        self, pixels: np.ndarray, *, frame_hw: tuple[int, int] | None = None, out: np.ndarray | None = None
+    ) -> Prepared:
         """The frame as the model wants it.
 
         Args:
-            pixels: uint8 [H, W, 3] BGR of any size.
+            pixels: uint8 [H, W, 3] BGR of any size, the whole frame.
+            frame_hw: the frame's own size, in which boxes are wanted, if `pixels` are a scaled copy.
             out: float32 [1, 3, *input_hw] to fill in place of a new blob.
         """
         if self.head.fit == "stretch":
-            canvas, transform = plain_resize(pixels, self.input_hw)
+            canvas, transform = plain_resize(pixels, self.input_hw, frame_hw=frame_hw)
         else:
-            canvas, transform = self._letterboxer(pixels)
+            canvas, transform = self._letterboxer(pixels, frame_hw=frame_hw)
         blob = to_blob(canvas, self.head.pixels, out=out, planes=self._planes)
         return Prepared(blob if self._input.dtype == "float32" else blob.astype(self._input.dtype), transform)
 
@@ -141,10 +148,15 @@ class Detector:
         return self.detect_timed(frames).detections
 
     def detect_timed(
-        self, frames: Sequence[np.ndarray], *, clock: Callable[[], float] = time.perf_counter
+        self,
+        frames: Sequence[np.ndarray],
+        *,
+        frame_sizes: Sequence[tuple[int, int]] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> TimedDetections:
         """What is in each frame, in order, and where the time went.
 
+        `frame_sizes` gives the size (height, width) of each frame whose picture was scaled before; boxes come in it.
         A model of fixed batch size gets batches of that size; what the last one lacks is filled with older frames,
         whose answers nobody reads.
         """
@@ -157,7 +169,9 @@ class Detector:
             start = clock()
             transforms = []
             for row, pixels in enumerate(frames[first : first + step]):
-                transforms.append(self.preprocess(pixels, out=self._batch[row : row + 1]).transform)
+                frame_hw = frame_sizes[first + row] if frame_sizes else None
+                prepared = self.preprocess(pixels, frame_hw=frame_hw, out=self._batch[row : row + 1])
+                transforms.append(prepared.transform)
             blob = self._batch[: self.batch_size or len(transforms)]
             blob = blob if self._input.dtype == "float32" else blob.astype(self._input.dtype)
             ready = clock()

@@ -94,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         source = opened.enter_context(_open(args, stop))
         ready = prepare(config, source.info, hardware)
         opened.callback(ready.pipeline.close)
+        source.also_scale(ready.pipeline.picture_hw(source.info.size_hw))
         accuracy = _accuracy(args.truth, source, ready)
         sinks: list[ResultSink] = []
         for make in _sinks(args, source, ready):

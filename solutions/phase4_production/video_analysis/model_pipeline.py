@@ -30,8 +30,13 @@ from solutions.phase4_production.video_analysis.tracker_config import TrackerCon
 class FrameDetector(Protocol):
     """What the pipeline needs of a detector; `detector.Detector` is one."""
 
-    def detect_timed(self, frames: Sequence[np.ndarray]) -> TimedDetections:
-        """What is in each frame, in order, and where the time went."""
+    def picture_hw(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the picture that it makes of a frame of this size."""
+
+    def detect_timed(
+        self, frames: Sequence[np.ndarray], *, frame_sizes: Sequence[tuple[int, int]] | None = None
+    ) -> TimedDetections:
+        """What is in each frame, in order, in pixels of `frame_sizes` where given, and where the time went."""
 
     def close(self) -> None:
         """Free the model."""
@@ -143,6 +148,10 @@ class Pipeline:
             )
         return results
 
+    def picture_hw(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
+        """The size for `FrameSource.also_scale`: what the detector makes of frames of size `frame_hw`."""
+        return self._detector.picture_hw(frame_hw)
+
     def remove(self, stream_id: str) -> None:
         """Forget a stream that has ended; unknown ones are ignored."""
         if self._streams.pop(stream_id, None) is not None:
@@ -187,7 +196,11 @@ class Pipeline:
     def _detect(self, frames: Sequence[Frame], due: list[int]) -> tuple[dict[int, Detections], TimedDetections]:
         if not due:
             return {}, TimedDetections([], 0.0, 0.0, 0.0)
-        timed = self._detector.detect_timed([frames[position].pixels for position in due])
+        looked_at = [frames[position] for position in due]
+        timed = self._detector.detect_timed(
+            [frame.pixels if frame.scaled is None else frame.scaled for frame in looked_at],
+            frame_sizes=[frame.size_hw for frame in looked_at],
+        )
         self.detected += len(due)
         return dict(zip(due, timed.detections, strict=True)), timed
 

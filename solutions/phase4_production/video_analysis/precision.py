@@ -117,7 +117,7 @@ def choose_precision(
         for name, path in others:
             challenger = load_detector(path, threads=threads, **settings)
             try:
-                reports.append(_compare(name, baseline, challenger, frames, judged, base_ap, bound, rounds))
+                reports.append(_compare(name, base_name, baseline, challenger, frames, judged, base_ap, bound, rounds))
             finally:
                 challenger.close()
     finally:
@@ -138,6 +138,7 @@ def detection_truth(found: Detections, threshold: float) -> TruthBoxes:
 
 def _compare(
     name: str,
+    base_name: str,
     baseline: Detector,
     challenger: Detector,
     frames: Sequence[np.ndarray],
@@ -155,7 +156,7 @@ def _compare(
     ).ratio
     drop = base_ap - ap50
     accurate, faster = drop <= bound, ratio.verdict(at_most=1.0) == "pass"
-    speed = f"takes {ratio.ratio:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] of the baseline's time"
+    speed = f"takes {ratio.ratio:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] of {base_name}'s time"
     accuracy = f"{'loses' if drop >= 0 else 'gains'} {abs(drop):.3f} AP50 ({bound:.3f} allowed)"
     verdict = "chosen" if accurate and faster else "refused" if not accurate else "not faster beyond doubt"
     return CandidateReport(name, ap50, drop, ratio, accurate and faster, f"{name} {verdict}: {speed} and {accuracy}")

@@ -80,8 +80,7 @@ def check_classes(count: int, head: Head) -> None:
         )
 
 
-def corners(centres_x: np.ndarray, centres_y: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """float32 [N, 4] boxes x1 y1 x2 y2 from centres and sizes, each [N]."""
-    half_w, half_h = widths / 2, heights / 2
-    boxes = (centres_x - half_w, centres_y - half_h, centres_x + half_w, centres_y + half_h)
-    return np.stack(boxes, axis=1).astype(np.float32, copy=False)
+def corners(centres: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """float32 [N, 4] boxes x1 y1 x2 y2 from centres (x, y) and sizes (width, height), each [N, 2]."""
+    half = sizes / 2
+    return np.concatenate((centres - half, centres + half), axis=1).astype(np.float32, copy=False)

@@ -42,8 +42,8 @@ class FastestDetHead(Head):
         keep = scores >= score_threshold
         rows, columns, cells = rows[keep], columns[keep], cells[:, keep]
         height, width = canvas_hw
-        x = (columns + np.tanh(cells[1])) * (width / grid.shape[2])
-        y = (rows + np.tanh(cells[2])) * (height / grid.shape[1])
-        wide = width / (1 + np.exp(-cells[3]))
-        high = height / (1 + np.exp(-cells[4]))
-        return Detections(corners(x, y, wide, high), scores[keep], class_ids[keep].astype(np.int64))
+        canvas_wh = np.array([width, height], np.float32)
+        cell_wh = canvas_wh / np.array([grid.shape[2], grid.shape[1]], np.float32)
+        centres = (np.stack((columns, rows), axis=1) + np.tanh(cells[1:3].T)) * cell_wh
+        sizes = canvas_wh / (1 + np.exp(-cells[3:5].T))
+        return Detections(corners(centres, sizes), scores[keep], class_ids[keep].astype(np.int64))

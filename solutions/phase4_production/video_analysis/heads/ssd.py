@@ -102,14 +102,9 @@ class SsdHead(Head):
         scores = powers / powers.sum(axis=1, keepdims=True)
         rows, class_ids = np.nonzero(scores[:, 1:] >= score_threshold)
         class_ids += 1
-        x, y, wide, high = anchors[rows].T
-        dx, dy, dw, dh = (codes[rows] / np.array(_CODE_WEIGHTS, np.float32)).T
-        boxes = corners(
-            x + dx * wide,
-            y + dy * high,
-            wide * np.exp(np.minimum(dw, _MAX_LOG_GROWTH)),
-            high * np.exp(np.minimum(dh, _MAX_LOG_GROWTH)),
-        )
+        centres, sizes = np.split(anchors[rows], 2, axis=1)
+        shifts, growths = np.split(codes[rows] / np.array(_CODE_WEIGHTS, np.float32), 2, axis=1)
+        boxes = corners(centres + shifts * sizes, sizes * np.exp(np.minimum(growths, _MAX_LOG_GROWTH)))
         height, width = canvas_hw
         boxes = np.clip(boxes, 0, 1) * np.array([width, height, width, height], np.float32)
         return Detections(boxes, scores[rows, class_ids].astype(np.float32), class_ids.astype(np.int64))

@@ -6,7 +6,7 @@ Sources: YOLOX (Ge et al. 2021) `demo/ONNXRuntime`, ultralytics' YOLOv5 and YOLO
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
 
@@ -39,19 +39,22 @@ def anchor_points(canvas_hw: tuple[int, int]) -> int:
     return sum((canvas_hw[0] // stride) * (canvas_hw[1] // stride) for stride in STRIDES)
 
 
-def confident_rows(
-    objectness: np.ndarray, class_scores: np.ndarray, score_threshold: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows whose best objectness x class score reaches the threshold, those scores, and their classes.
+def confident(table: np.ndarray, score_threshold: float, head: Head) -> tuple[np.ndarray, Detections]:
+    """The rows of `table` [A, 5 + C] whose best objectness x class score reaches the threshold, and what they hold.
 
-    A class score is at most 1, so rows of low objectness leave before their classes are looked at.
+    In the detections, boxes are columns 0 to 3 as they stand. A class score is at most 1, so rows of low objectness
+    leave before their classes are looked at.
+
+    Raises:
+        ConfigError: the number of classes is not the head's.
     """
-    rows = np.flatnonzero(objectness >= score_threshold)
-    chosen = class_scores[rows]
-    class_ids = chosen.argmax(axis=1)
-    scores = objectness[rows] * chosen[np.arange(len(rows)), class_ids]
-    keep = scores >= score_threshold
-    return rows[keep], scores[keep], class_ids[keep].astype(np.int64)
+    check_classes(table.shape[1] - 5, head)
+    rows = np.flatnonzero(table[:, 4] >= score_threshold)
+    chosen = table.take(rows, 0)
+    class_ids = chosen[:, 5:].argmax(axis=1)
+    scores = chosen[:, 4] * chosen[np.arange(len(rows)), class_ids + 5]
+    keep = np.flatnonzero(scores >= score_threshold)
+    return rows[keep], Detections(chosen.take(keep, 0)[:, :4], scores[keep], class_ids[keep])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +71,13 @@ class YoloxHead(Head):
     ) -> Detections:
         """Centres are (raw + cell) * stride, sizes exp(raw) * stride, the score objectness x class."""
         table = only_output(outputs, self.name, "[A, 5 + C]", 2)
-        check_classes(table.shape[1] - 5, self)
-        rows, scores, class_ids = confident_rows(table[:, 4], table[:, 5:], score_threshold)
+        rows, found = confident(table, score_threshold, self)
         cells, strides = grid_points(canvas_hw)
         if len(cells) != len(table):
             raise ConfigError(f"YOLOX gives {len(cells)} rows for an input of {canvas_hw}, this model {len(table)}")
         step = strides[rows, None]
-        centres = (table[rows, :2] + cells[rows]) * step
-        sizes = np.exp(table[rows, 2:4]) * step
-        return Detections(corners(centres[:, 0], centres[:, 1], sizes[:, 0], sizes[:, 1]), scores, class_ids)
+        centres = (found.boxes[:, :2] + cells[rows]) * step
+        return replace(found, boxes=corners(centres, np.exp(found.boxes[:, 2:]) * step))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +93,8 @@ class YoloxDecodedHead(Head):
         self, outputs: Sequence[np.ndarray], *, canvas_hw: tuple[int, int], score_threshold: float
     ) -> Detections:
         """Rows are centre, size in pixels, objectness, classes."""
-        table = only_output(outputs, self.name, "[A, 5 + C]", 2)
-        check_classes(table.shape[1] - 5, self)
-        rows, scores, class_ids = confident_rows(table[:, 4], table[:, 5:], score_threshold)
-        return Detections(corners(*table[rows, :4].T), scores, class_ids)
+        _, found = confident(only_output(outputs, self.name, "[A, 5 + C]", 2), score_threshold, self)
+        return replace(found, boxes=corners(found.boxes[:, :2], found.boxes[:, 2:]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,4 +131,4 @@ class Yolov8Head(Head):
         best = table[4:].max(axis=0)
         chosen = table[:, np.flatnonzero(best >= score_threshold)]
         class_ids = chosen[4:].argmax(axis=0).astype(np.int64)
-        return Detections(corners(*chosen[:4]), chosen[4:].max(axis=0), class_ids)
+        return Detections(corners(chosen[:2].T, chosen[2:4].T), chosen[4:].max(axis=0), class_ids)
