@@ -8,7 +8,8 @@ import pytest
 
 from solutions.core.vision.detection import Detections, nms
 from solutions.core.vision.detection_metrics import TruthBoxes, average_precision
-from solutions.core.vision.images import crop_batch, letterbox
+from solutions.core.vision.images import crop_batch
+from solutions.core.vision.letterbox import letterbox
 from solutions.core.vision.scenes import CLASSES, StreetScene, counts
 from solutions.core.zoo.grid import decode_grid
 from solutions.core.zoo.registry import CLASSIFIER, embedded

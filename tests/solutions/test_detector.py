@@ -10,7 +10,8 @@ from onnx import helper
 
 from solutions.core.errors import ConfigError, ModelLoadError, PipelineStopped
 from solutions.core.tensors import TensorSpec
-from solutions.core.vision.images import letterbox, to_blob
+from solutions.core.vision.images import to_blob
+from solutions.core.vision.letterbox import letterbox
 from solutions.phase1_basics.model_loader import load_model
 from solutions.phase4_production.video_analysis.detector import Detector, load_detector
 from solutions.phase4_production.video_analysis.heads import GridHead
@@ -50,12 +51,18 @@ def test_the_three_stages_are_the_whole(tmp_path, frame):
     np.testing.assert_array_equal(found.boxes, detector.detect(frame).boxes)
 
 
-def test_preprocess_is_letterbox_and_blob_and_fills_a_buffer(tmp_path, frame):
+def test_preprocess_is_letterbox_and_blob(tmp_path, frame):
     detector = load_detector(small_network(tmp_path / "m.onnx"), threads=1)
     want = to_blob(letterbox(frame, (64, 96), centre=False)[0])
-    out = np.empty_like(want)
-    assert detector.preprocess(frame, out=out).blob is out
-    np.testing.assert_array_equal(out, want)
+    np.testing.assert_array_equal(detector.preprocess(frame).blob, want)
+
+
+def test_frames_that_were_scaled_before_give_boxes_in_their_own_pixels(tmp_path, frame):
+    detector = load_detector(yolov8_saying(tmp_path / "m.onnx", (64, 32, 32, 16, 1, 0.8)), threads=1)
+    assert detector.picture_hw((100, 100)) == (64, 64)
+    scaled = np.asarray(cv2.resize(frame, (64, 64)))
+    (found,) = detector.detect_timed([scaled], frame_sizes=[(100, 100)]).detections
+    np.testing.assert_allclose(found.boxes, [[25, 37.5, 75, 62.5]], atol=1e-3)
 
 
 def test_doubles_go_and_the_best_are_kept(tmp_path, frame):

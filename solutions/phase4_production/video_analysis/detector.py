@@ -16,7 +16,7 @@ import numpy as np
 from solutions.core.errors import ConfigError, ModelLoadError
 from solutions.core.tensors import Model
 from solutions.core.vision.detection import Detections, nms
-from solutions.core.vision.images import Letterboxer, LetterboxTransform, plain_resize, to_blob
+from solutions.core.vision.letterbox import Letterboxer, LetterboxTransform, Placement
 from solutions.phase1_basics.model_loader import load_model
 from solutions.phase4_production.video_analysis.heads import Head, make_head
 
@@ -94,30 +94,18 @@ class Detector:
         self._wanted = self._class_ids(wanted)
         self.batch_size, self.input_hw = self._sizes(input_hw)
         self._input = model.inputs[0]
-        self._letterboxer = Letterboxer(self.input_hw, pad=self.head.pad, centre=self.head.fit == "centre")
-        self._planes = np.empty((3, *self.input_hw), np.uint8)
-        self._batch = np.zeros((self.batch_size or 1, 3, *self.input_hw), np.float32)
+        head = self.head
+        self._letterboxer = Letterboxer(self.input_hw, fit=head.fit, pad=head.pad, pixel_format=head.pixels)
+        self._reserve(self.batch_size or 1)
 
     def picture_hw(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
-        """Height and width that a frame of this size is scaled to; a source that does so spares `preprocess` the work."""
-        return self.input_hw if self.head.fit == "stretch" else self._letterboxer.inner_hw(frame_hw)
+        """Height and width that a frame of this size is scaled to; a source may do it already."""
+        return self._letterboxer.inner_hw(frame_hw)
 
-    def preprocess(
-        self, pixels: np.ndarray, *, frame_hw: tuple[int, int] | None = None, out: np.ndarray | None = None
-    ) -> Prepared:
-        """The frame as the model wants it.
-
-        Args:
-            pixels: uint8 [H, W, 3] BGR of any size, the whole frame.
-            frame_hw: the frame's own size, in which boxes are wanted, if `pixels` are a scaled copy.
-            out: float32 [1, 3, *input_hw] to fill in place of a new blob.
-        """
-        if self.head.fit == "stretch":
-            canvas, transform = plain_resize(pixels, self.input_hw, frame_hw=frame_hw)
-        else:
-            canvas, transform = self._letterboxer(pixels, frame_hw=frame_hw)
-        blob = to_blob(canvas, self.head.pixels, out=out, planes=self._planes)
-        return Prepared(blob if self._input.dtype == "float32" else blob.astype(self._input.dtype), transform)
+    def preprocess(self, pixels: np.ndarray) -> Prepared:
+        """The frame, uint8 [H, W, 3] BGR of any size, as the model wants it."""
+        blob, placement = self._letterboxer(pixels)
+        return Prepared(blob.astype(self._input.dtype, copy=False), placement.transform)
 
     def run(self, blob: np.ndarray) -> tuple[np.ndarray, ...]:
         """The model's outputs, in its order, for a batch [N, 3, H, W] that it can take."""
@@ -162,7 +150,7 @@ class Detector:
         """
         step = self.batch_size or max(1, len(frames))
         if len(self._batch) < step:
-            self._batch = np.zeros((step, *self._batch.shape[1:]), np.float32)
+            self._reserve(step)
         found: list[Detections] = []
         preprocess_s = model_s = decode_s = 0.0
         for first in range(0, len(frames), step):
@@ -170,10 +158,11 @@ class Detector:
             transforms = []
             for row, pixels in enumerate(frames[first : first + step]):
                 frame_hw = frame_sizes[first + row] if frame_sizes else None
-                prepared = self.preprocess(pixels, frame_hw=frame_hw, out=self._batch[row : row + 1])
-                transforms.append(prepared.transform)
-            blob = self._batch[: self.batch_size or len(transforms)]
-            blob = blob if self._input.dtype == "float32" else blob.astype(self._input.dtype)
+                out, holds = self._batch[row : row + 1], self._placements[row]
+                _, placement = self._letterboxer(pixels, frame_hw=frame_hw, out=out, holds=holds)
+                self._placements[row] = placement
+                transforms.append(placement.transform)
+            blob = self._batch[: self.batch_size or len(transforms)].astype(self._input.dtype, copy=False)
             ready = clock()
             outputs = self.run(blob)
             ran = clock()
@@ -186,6 +175,11 @@ class Detector:
     def close(self) -> None:
         """Close the model; detect raises PipelineStopped afterwards."""
         self.model.close()
+
+    def _reserve(self, rows: int) -> None:
+        """Memory for a batch: what a frame is written into is still padded when the next of its size comes."""
+        self._batch = np.zeros((rows, 3, *self.input_hw), np.float32)
+        self._placements: list[Placement | None] = [None] * rows
 
     def _class_ids(self, wanted: Sequence[str] | None) -> np.ndarray | None:
         if wanted is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -216,6 +216,9 @@ class Pipeline:
 def _clip(tracks: Tracks, size_hw: tuple[int, int]) -> Tracks:
     """The tracks with their boxes cut to the frame; those wholly outside are left out."""
     height, width = size_hw
-    boxes = tracks.boxes.clip(0, np.array([width, height, width, height], np.float32))
-    inside = (boxes[:, 2] - boxes[:, 0] >= 1) & (boxes[:, 3] - boxes[:, 1] >= 1)
+    boxes = np.maximum(tracks.boxes, 0)
+    np.minimum(boxes, np.array([width, height, width, height], np.float32), out=boxes)
+    inside = (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
+    if inside.all():
+        return replace(tracks, boxes=boxes)
     return Tracks(tracks.ids[inside], boxes[inside], tracks.scores[inside], tracks.class_ids[inside])

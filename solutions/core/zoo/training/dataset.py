@@ -18,7 +18,8 @@ import numpy as np
 
 from solutions.core.hardware.profile import usable_cores
 from solutions.core.vision import scenes
-from solutions.core.vision.images import crop_batch, letterbox
+from solutions.core.vision.images import crop_batch
+from solutions.core.vision.letterbox import letterbox
 
 PICTURE_HW = (288, 512)
 INPUT_HW = (256, 448)  # what the detectors are made for; they take any multiple of 32

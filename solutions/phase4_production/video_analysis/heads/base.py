@@ -5,16 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
 from solutions.core.errors import ConfigError
 from solutions.core.vision.detection import Detections
 from solutions.core.vision.images import PixelFormat
-
-Fit = Literal["corner", "centre", "stretch"]
-"""How a frame is put on the canvas: letterboxed into the top-left corner or the middle, or stretched."""
+from solutions.core.vision.letterbox import Fit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ import numpy as np
 
 from solutions.core.vision.detection import Detections
 from solutions.core.vision.images import PixelFormat
-from solutions.phase4_production.video_analysis.heads.base import Fit, Head, check_classes, corners, only_output
+from solutions.core.vision.letterbox import Fit
+from solutions.phase4_production.video_analysis.heads.base import Head, check_classes, corners, only_output
 from solutions.phase4_production.video_analysis.heads.labels import COCO_80
 
 _UNIT_BGR = PixelFormat(scale=1 / 255)

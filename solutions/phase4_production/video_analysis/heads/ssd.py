@@ -16,7 +16,8 @@ import numpy as np
 from solutions.core.errors import ConfigError
 from solutions.core.vision.detection import Detections
 from solutions.core.vision.images import PixelFormat
-from solutions.phase4_production.video_analysis.heads.base import Fit, Head, check_classes, corners
+from solutions.core.vision.letterbox import Fit
+from solutions.phase4_production.video_analysis.heads.base import Head, check_classes, corners
 from solutions.phase4_production.video_analysis.heads.labels import COCO_91
 
 _CODE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # what the regression was multiplied by in training

@@ -15,7 +15,8 @@ import numpy as np
 from solutions.core.errors import ConfigError
 from solutions.core.vision.detection import Detections
 from solutions.core.vision.images import PixelFormat
-from solutions.phase4_production.video_analysis.heads.base import Fit, Head, check_classes, corners, only_output
+from solutions.core.vision.letterbox import Fit
+from solutions.phase4_production.video_analysis.heads.base import Head, check_classes, corners, only_output
 from solutions.phase4_production.video_analysis.heads.labels import COCO_80
 
 STRIDES = (8, 16, 32)
@@ -49,12 +50,12 @@ def confident(table: np.ndarray, score_threshold: float, head: Head) -> tuple[np
         ConfigError: the number of classes is not the head's.
     """
     check_classes(table.shape[1] - 5, head)
-    rows = np.flatnonzero(table[:, 4] >= score_threshold)
+    rows = (table[:, 4] >= score_threshold).nonzero()[0]
     chosen = table.take(rows, 0)
-    class_ids = chosen[:, 5:].argmax(axis=1)
-    scores = chosen[:, 4] * chosen[np.arange(len(rows)), class_ids + 5]
-    keep = np.flatnonzero(scores >= score_threshold)
-    return rows[keep], Detections(chosen.take(keep, 0)[:, :4], scores[keep], class_ids[keep])
+    scores = chosen[:, 4] * chosen[:, 5:].max(axis=1, initial=0)
+    keep = (scores >= score_threshold).nonzero()[0]
+    chosen = chosen.take(keep, 0)
+    return rows.take(keep), Detections(chosen[:, :4], scores.take(keep), chosen[:, 5:].argmax(axis=1))
 
 
 @dataclass(frozen=True, kw_only=True)
