@@ -1,4 +1,4 @@
-"""The edge pipeline against its bars, on this machine: one core, one thread, end to end.
+"""The edge pipeline against its bars, on this machine: one core, one thread, end to end; and its detectors alone.
 
 Runs `edge_inference.py` as a user does, several times, in a process tied to one core, and reports medians of the runs.
 The synthetic scene needs nothing; the clip with real pedestrians (vtest.avi, YOLOX-nano) is found through MLI_DATA.
@@ -14,14 +14,22 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from solutions.core.errors import BackendUnavailable, ConfigError
+from solutions.core.measure.metrics import LatencySummary
+from solutions.core.measure.profiling import measure
 from solutions.core.measure.report import host_record, render_table, versions_record
 from solutions.core.scripts import EXIT_FAILED, EXIT_OK, run, write_json
 from solutions.core.vision.scenes import StreetScene, write_clip
+from solutions.core.zoo.registry import TIERS
+from solutions.phase1_basics.model_loader import load_model
 
 SCRIPT = Path(__file__).parents[1] / "solutions/phase4_production/video_analysis/edge_inference.py"
 SCENE_SEED = 7
@@ -65,6 +73,38 @@ def edge_report(arguments: Sequence[str], *, core: int, folder: Path) -> dict[st
         raise ConfigError(f"{' '.join(arguments)} ended with {finished.returncode}: {last}")
     report: dict[str, Any] = json.loads(target.read_text())
     return report
+
+
+def model_latency(tier: str, input_hw: tuple[int, int], core: int) -> LatencySummary:
+    """Latencies of one embedded detector on one picture; ties the process that calls it to `core`, for good."""
+    os.sched_setaffinity(0, {core})
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, 3, *input_hw)).astype(np.float32)
+    model = load_model(f"street-{tier}", device="cpu", threads=1)
+    try:
+        feeds = {model.inputs[0].name: pixels}
+        return measure(lambda: model.predict(feeds), warmup=50, repeats=500, min_seconds=2.0).summary
+    finally:
+        model.close()
+
+
+def model_bars(runs: int, core: int) -> list[Bar]:
+    """The embedded detectors without the pipeline: every tier at its own size, the smallest at 192x320 too.
+
+    Each run is a process of its own, so that the layout of its memory is drawn anew.
+    """
+    bars = []
+    for tier, input_hw in (("small", (192, 320)), *((tier, (256, 448)) for tier in TIERS)):
+        found = []
+        for _ in range(runs):
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                found.append(pool.submit(model_latency, tier, input_hw, core).result())
+        case = f"model alone {input_hw[0]}x{input_hw[1]}, {tier}"
+        bar_ms = 1.5 if input_hw == (192, 320) else None
+        bars += [
+            Bar(case, "p50 ms", statistics.median(one.p50 for one in found), at_most=bar_ms),
+            Bar(case, "p99 ms", statistics.median(one.p99 for one in found)),
+        ]
+    return bars
 
 
 def scene_bars(runs: int, core: int, folder: Path, tier: str) -> list[Bar]:
@@ -138,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(f"--runs must be at least 1, got {args.runs}")
     data = os.environ.get("MLI_DATA")
     with tempfile.TemporaryDirectory() as name:
-        bars = scene_bars(args.runs, args.core, Path(name), args.tier)
+        bars = model_bars(args.runs, args.core) + scene_bars(args.runs, args.core, Path(name), args.tier)
         if data:
             bars += street_bars(args.runs, args.core, Path(name), Path(data))
     render_table(

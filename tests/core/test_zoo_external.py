@@ -101,7 +101,7 @@ class Tiny(torch.nn.Module):
 def test_an_export_carries_its_facts_and_takes_any_batch(cache):
     torch.manual_seed(0)
     module, target = Tiny().eval(), cache / "models" / "tiny.onnx"
-    external._export(external._Recipe(module, (32, 32), ("logits",), {"head": "classifier", "labels": "a,b"}), target)
+    external._export(external.Recipe(module, (32, 32), ("logits",), {"head": "classifier", "labels": "a,b"}), target)
     assert {entry.key: entry.value for entry in onnx.load(target).metadata_props} == {
         "head": "classifier",
         "labels": "a,b",
@@ -117,7 +117,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_bytes(b"")
     with pytest.raises(ConfigError, match="MLI_CACHE"):
-        external._export(external._Recipe(Tiny().eval(), (32, 32), ("logits",), {}), blocked / "models" / "m.onnx")
+        external._export(external.Recipe(Tiny().eval(), (32, 32), ("logits",), {}), blocked / "models" / "m.onnx")
 
 
 def test_a_classifier_recipe_knows_size_pixels_and_labels():

@@ -6,19 +6,14 @@ a file lookup. Offline, `random=True` gives the same graph with random weights: 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-import tempfile
-import threading
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from solutions.core.errors import BackendUnavailable, ModelLoadError
+from solutions.core.errors import ModelLoadError
+from solutions.core.zoo.downloads import fetch_weights
 from solutions.core.zoo.registry import cache_folder
 
 if TYPE_CHECKING:
@@ -30,12 +25,16 @@ CLASSIFIERS = (
 )  # fmt: skip
 DETECTORS = ("ssdlite320_mobilenet_v3_large",)
 
+# torchvision builds another network with these weights than without (input size, auxiliary heads), so that a file with
+# random weights would not stand for the trained one.
+_CHANGED_BY_WEIGHTS = ("googlenet", "inception_v3", "vit_h_14")
+
+_ONNX_LIMIT = 2**31  # bytes that one protobuf message may have
 _RECIPE = 1  # part of every cache key: raise it when an exported file changes
-_STALL_S = 20.0  # a download that delivers nothing for so long has failed
 
 
 @dataclass(frozen=True, slots=True)
-class _Recipe:
+class Recipe:
     """How one model is exported: the module, its input size, and the facts that travel in the file."""
 
     module: torch.nn.Module
@@ -45,8 +44,17 @@ class _Recipe:
 
 
 def external_names() -> tuple[str, ...]:
-    """The names that `external_model` knows."""
+    """The names that are listed and tested; `external_model` takes torchvision's other classifiers too."""
     return CLASSIFIERS + DETECTORS
+
+
+def is_external(name: str) -> bool:
+    """True when `name` is listed, or is another classifier of the installed torchvision."""
+    if name in external_names():
+        return True
+    import torchvision
+
+    return name not in _CHANGED_BY_WEIGHTS and name in torchvision.models.list_models(module=torchvision.models)
 
 
 def external_model(name_or_path: str | Path, *, random: bool = False, timeout_s: float = 5.0) -> Path:
@@ -57,33 +65,71 @@ def external_model(name_or_path: str | Path, *, random: bool = False, timeout_s:
     size and pixel format are in the file's metadata.
 
     Args:
-        name_or_path: one of `external_names()`, or a path.
+        name_or_path: a name for which `is_external` holds, or a path.
         random: untrained weights (always the same ones), no network needed.
         timeout_s: how long a first answer from the weights' server may take.
 
     Raises:
-        ModelLoadError: unknown name, or the download is damaged.
+        ModelLoadError: unknown name, or the download is damaged, or the model is too large for one ONNX file.
         BackendUnavailable: the weights are not cached and cannot be downloaded.
     """
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
     name = str(name_or_path)
-    if name not in external_names():
-        raise ModelLoadError(f"{name} is neither a file nor a known model. Known: {', '.join(external_names())}.")
+    _check_known(name)
     import torchvision  # 2 s and 300 MB, only worth it here
 
     weights = torchvision.models.get_model_weights(name).DEFAULT
     variant = "random" if random else re.sub(r"\W+", "", weights.name).lower()
     cached = cache_folder() / "models" / f"{name}-{variant}-torchvision{torchvision.__version__}-{_RECIPE}.onnx"
     if not cached.exists():
-        state = None if random else _weights(weights.url, timeout_s)
-        _export(_recipe(name, weights, state), cached)
+        if not random:
+            fetch_weights(name, weights.url, timeout_s)
+        recipe = _recipe(name, weights, None if random else weights)
+        size = sum(parameter.nbytes for parameter in recipe.module.parameters())
+        if size >= _ONNX_LIMIT:
+            raise ModelLoadError(
+                f"{name} has {size / 1e9:.1f} GB of weights, and an ONNX file holds 2.1 GB; use another format: "
+                f"`python -m solutions.core.zoo export {name} --out {name}.pth`."
+            )
+        _export(recipe, cached)
     return cached
 
 
-def _recipe(name: str, weights: Any, state: dict[str, torch.Tensor] | None) -> _Recipe:
-    """The module with its weights, ready for export."""
+def external_module(
+    name: str, *, random: bool = False, timeout_s: float = 5.0
+) -> tuple[torch.nn.Module, tuple[int, int]]:
+    """The network that `external_model` exports, in eval mode, and the height and width of its input.
+
+    Its state dict has torchvision's names. Arguments and errors are those of `external_model`, paths excepted.
+    """
+    _check_known(name)
+    import torchvision
+
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    if not random:
+        fetch_weights(name, weights.url, timeout_s)
+    recipe = _recipe(name, weights, None if random else weights)
+    return recipe.module, recipe.input_hw
+
+
+def _check_known(name: str) -> None:
+    if not is_external(name):
+        raise ModelLoadError(
+            f"{name} is neither a file nor a known model. Known: {', '.join(external_names())}, and "
+            "torchvision's other classifiers."
+        )
+
+
+def _recipe(name: str, weights: Any, load: Any) -> Recipe:
+    """The module, ready for export.
+
+    Args:
+        name: what torchvision calls it.
+        weights: the entry of torchvision that holds size, pixels and labels.
+        load: the entry whose weights are loaded (from torch's cache), None for random ones.
+    """
     import torch
     import torchvision
 
@@ -91,23 +137,28 @@ def _recipe(name: str, weights: Any, state: dict[str, torch.Tensor] | None) -> _
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         options: dict[str, Any] = {"weights_backbone": None} if detector else {}
-        model = torchvision.models.get_model(name, weights=None, **options)
-    if state is not None:
-        model.load_state_dict(state)
+        # torchvision loads them itself: some families rename or drop entries on the way (densenet, mnasnet)
+        model = torchvision.models.get_model(name, weights=load, progress=False, **options)
     if detector:
-        return _ssd_recipe(model.eval(), weights.meta["categories"])
+        return ssd_recipe(model.eval(), weights.meta["categories"])
+    facts = classifier_facts(weights)
+    side = int(facts["input_hw"].partition(",")[0])
+    return Recipe(model.eval(), (side, side), ("logits",), facts)
+
+
+def classifier_facts(weights: Any) -> dict[str, str]:
+    """What is to be known about a classifier, from torchvision's entry of its weights: labels, pixels, input size."""
     preset = weights.transforms()
     side = int(preset.crop_size[0])
-    facts = {
+    return {
         "head": "classifier",
         "labels": ",".join(label.replace(",", ";") for label in weights.meta["categories"]),
         "pixels": _pixel_facts(preset.mean, preset.std),
         "input_hw": f"{side},{side}",
     }
-    return _Recipe(model.eval(), (side, side), ("logits",), facts)
 
 
-def _ssd_recipe(model: Any, labels: list[str]) -> _Recipe:
+def ssd_recipe(model: Any, labels: list[str]) -> Recipe:
     """torchvision's SSD without its decoding: torch.export cannot follow the NMS, and a pipeline times it apart."""
     import torch
 
@@ -135,7 +186,7 @@ def _ssd_recipe(model: Any, labels: list[str]) -> _Recipe:
         "input_hw": f"{input_hw[0]},{input_hw[1]}",
         "anchors": json.dumps(anchors),
     }
-    return _Recipe(BackboneAndHeads().eval(), input_hw, ("bbox_regression", "cls_logits"), facts)
+    return Recipe(BackboneAndHeads().eval(), input_hw, ("bbox_regression", "cls_logits"), facts)
 
 
 def _pixel_facts(mean: Any, std: Any) -> str:
@@ -143,7 +194,7 @@ def _pixel_facts(mean: Any, std: Any) -> str:
     return json.dumps({"rgb": True, "scale": 1 / 255, "mean": [float(m) for m in mean], "std": [float(s) for s in std]})
 
 
-def _export(recipe: _Recipe, target: Path) -> None:
+def _export(recipe: Recipe, target: Path) -> None:
     import torch
 
     from solutions.core.zoo.export import export_onnx
@@ -157,64 +208,3 @@ def _export(recipe: _Recipe, target: Path) -> None:
         sizes={0: torch.export.Dim("batch")},
         facts=recipe.facts,
     )
-
-
-def _weights(url: str, timeout_s: float) -> dict[str, torch.Tensor]:
-    """The state dict behind `url`, from torch's cache or the network."""
-    import torch
-
-    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if not file.exists():
-        _download(url, file, timeout_s)
-    try:
-        state: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever its pickle holds
-        raise ModelLoadError(f"{file} is damaged. Delete it, and it will be downloaded again.") from error
-    return state
-
-
-def _download(url: str, file: Path, timeout_s: float) -> None:
-    """Fetch `url` to `file`, checked against the hash in its name, whole or not at all."""
-    try:
-        response = _answer_within(url, timeout_s)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
-        with response, tempfile.NamedTemporaryFile(dir=file.parent, prefix=file.name, delete=False) as partial:
-            try:
-                while chunk := response.read(1 << 20):
-                    digest.update(chunk)
-                    partial.write(chunk)
-            except BaseException:
-                os.unlink(partial.name)
-                raise
-    except (OSError, urllib.error.URLError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise BackendUnavailable(
-            f"the weights {file.name} are not cached and cannot be downloaded ({reason}). Go online once, copy the "
-            f"file to {file.parent}, or use random weights where only speed matters."
-        ) from error
-    expected = re.search(r"-([0-9a-f]{8,})\.", file.name)
-    if expected and not digest.hexdigest().startswith(expected.group(1)):
-        os.unlink(partial.name)
-        raise ModelLoadError(f"the download of {url} is damaged: its hash is wrong. Try again.")
-    os.replace(partial.name, file)
-
-
-def _answer_within(url: str, timeout_s: float) -> Any:
-    """The open response, or TimeoutError: in a thread, because a name lookup ignores every socket timeout."""
-    outcome: list[Any] = []
-
-    def ask() -> None:
-        try:
-            outcome.append(urllib.request.urlopen(url, timeout=_STALL_S))
-        except Exception as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=ask, name="weights-download", daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if not outcome:
-        raise TimeoutError(f"no answer within {timeout_s:g} s")
-    if isinstance(outcome[0], Exception):
-        raise outcome[0]
-    return outcome[0]
