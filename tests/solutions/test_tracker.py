@@ -1,3 +1,5 @@
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 
 from solutions.core.errors import ConfigError
 from solutions.core.vision.detection import Detections
+from solutions.phase4_production.video_analysis import association
 from solutions.phase4_production.video_analysis.tracker import Tracker
 from solutions.phase4_production.video_analysis.tracker_config import TrackerConfig
 
@@ -209,6 +212,17 @@ def test_no_streams_no_detections_no_trouble():
     assert {len(one) for one in tracker.update({"a": None, "b": NOBODY, "c": W[0]}).values()} == {0, 1}
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(list(PRESETS)), st.integers(0, 10**6), st.integers(1, 25))
+def test_leaving_a_small_table_whole_changes_no_bit(name, seed, people):
+    picky, whole = Tracker(PRESETS[name]), Tracker(PRESETS[name])
+    for one in crowd(seed, 15, people):
+        with patch.object(association, "_FEW", -1):
+            picked = picky.update_one(one)
+        with patch.object(association, "_FEW", 10**6):
+            assert same(whole.update_one(one), picked)
+
+
 # --- input that no detector should give -------------------------------------------------------------------------------
 
 
@@ -219,6 +233,8 @@ def test_no_streams_no_detections_no_trouble():
         pytest.param([np.nan, 0, 5, 5], id="nan"),
         pytest.param([0, 0, np.inf, 5], id="infinite"),
         pytest.param([-np.inf, 0, np.inf, 5], id="all-infinite"),
+        pytest.param([np.inf, 0, np.inf, 5], id="begins-at-infinity"),
+        pytest.param([0, 0, 5, -np.inf], id="ends-at-minus-infinity"),
         pytest.param([0, 0, 1e30, 1e30], id="astronomic"),
         pytest.param([5, 5, 5, 9], id="no-width"),
         pytest.param([9, 9, 5, 5], id="inside-out"),

@@ -1,5 +1,7 @@
 """The parts of the tracker: its filter against full matrices, its association against the Hungarian method."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from solutions.core.vision.detection import iou_matrix
+from solutions.phase4_production.video_analysis import association
 from solutions.phase4_production.video_analysis.association import assign, overlapping_pairs
-from solutions.phase4_production.video_analysis.kalman import V, X, height_motion, sort_motion
+from solutions.phase4_production.video_analysis.kalman import V, X, centre_and_size, height_motion, sort_motion
 
 
 def reach_of(boxes):
@@ -17,8 +20,9 @@ def reach_of(boxes):
 
 
 def measured(model, boxes):
-    out = np.empty(boxes.shape)
-    model.measure(boxes[2:] - boxes[:2], reach_of(boxes), out)
+    reach, out = reach_of(boxes), np.empty(boxes.shape)
+    centre_and_size(reach, out)
+    model.measure(reach, out)
     return out
 
 
@@ -92,6 +96,31 @@ def test_boxes_and_measurements_are_inverse(model):
     np.testing.assert_allclose(model.reach(coded), reach_of(boxes))
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(0, 10**6))
+def test_matrix_products_give_the_bits_of_plain_formulas(count, seed):
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(-500, 2000, (2, count)).astype(np.float32)
+    boxes = np.concatenate([corner, corner + rng.uniform(1, 500, (2, count)).astype(np.float32)])
+    x1, y1, x2, y2 = boxes.astype(np.float64)
+    width, height = x2 - x1, y2 - y1
+    centre = [x1 + width / 2, y1 + height / 2]
+    for model, size in (
+        (sort_motion(), [width * height, width / height]),
+        (height_motion(), [width / height, height]),
+    ):
+        coordinates = measured(model, boxes.astype(np.float64))
+        np.testing.assert_array_equal(coordinates, np.stack([*centre, *size]))
+        np.testing.assert_array_equal(
+            model.reach(coordinates)[:, -1:], model.reach(coordinates[:, -1:]), "not as alone"
+        )
+    (x, y), aspect = centre, width / height
+    half_width, half_height = aspect * (height / 2), height / 2
+    extent = [half_width - x, half_height - y, half_width + x, half_height + y, aspect * height * height]
+    np.testing.assert_array_equal(height_motion().reach(coordinates), extent)
+    np.testing.assert_array_equal(height_motion().boxes(coordinates), np.array(extent[:4]) * [[-1], [-1], [1], [1]])
+
+
 @pytest.mark.parametrize("model", [sort_motion(), height_motion()], ids=["sort", "byte"])
 def test_a_size_never_shrinks_to_nothing(model):
     filters = begun(model, np.array([[0.0], [0], [10], [20]]))
@@ -137,4 +166,26 @@ def test_pairs_and_matching_equal_the_hungarian_method_on_each_stream(sizes, see
         assert all(0 <= col < len(b) for col in mine.values()), "a pair crosses two streams"
         assert all(gain[row, col] > 0 for row, col in mine.items()), "a pair below the floor"
         assert sum(gain[row, col] for row, col in mine.items()) == pytest.approx(best)
-    assert len(pairs.rows) == listed
+    assert len(pairs.rows) == (listed if len(sizes) > 1 else sizes[0][0] * sizes[0][1])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 9), st.integers(0, 9), st.sampled_from([0.0, 0.1, 0.4]), st.integers(0, 10**6))
+def test_one_stream_is_matched_as_it_is_among_picked_pairs_and_in_company(tall, wide, floor, seed):
+    rng = np.random.default_rng(seed)
+    a, b = reach_of(random_boxes(rng, tall).T), reach_of(random_boxes(rng, wide).T)
+    stranger = reach_of(random_boxes(rng, 2).T)
+
+    def matched(a, a_edges, b, b_edges):
+        pairs = overlapping_pairs(a, a_edges, b, b_edges, floor=floor)
+        rows, cols = assign(pairs, pairs.iou - floor, a_edges, b_edges)
+        return len(pairs.rows), {
+            (row, col) for row, col in zip(rows.tolist(), cols.tolist(), strict=True) if row < tall
+        }
+
+    count, whole = matched(a, [0, tall], b, [0, wide])
+    assert count == tall * wide
+    with patch.object(association, "_FEW", -1):
+        assert matched(a, [0, tall], b, [0, wide])[1] == whole
+    both = np.concatenate([a, stranger], axis=1), np.concatenate([b, stranger], axis=1)
+    assert matched(both[0], np.array([0, tall, tall + 2]), both[1], np.array([0, wide, wide + 2]))[1] == whole

@@ -10,12 +10,15 @@ inverse a division, and one NumPy expression serves all tracks of all streams:
     update    s = p + r       k_x = p / s            k_v = c / s   y = z - x
               x += k_x y      v += k_v y             p -= k_x p    w -= k_v c    c -= k_x c
 
-A filter bank is one float64 array [5, 4, T]: p, x, c, v, w of four coordinates of T tracks. In that order the sums and
-products above take several quantities at once, as slices without a copy: with the few boxes of one camera the number
-of NumPy calls is what an update costs.
+A filter bank is one float64 array [5, 4, T]: p, x, c, v, w of four coordinates of T tracks. With the few boxes of one
+camera the number of NumPy calls is what an update costs, and a call on whole, contiguous arrays of one shape costs a
+third of one that must step or broadcast: hence that order, and noise that is spread over the tracks.
 
 A box is handed over as its reach, float64 [5, N] with rows -x1, -y1, x2, y2, area: how far it goes left, up, right and
 down. The least of two reaches is the reach of what the boxes share.
+
+What is linear in a box is one matrix product. Its sums have two terms at most and its factors are powers of 2, so the
+order of summation changes no bit, and a box in a crowd gets the same numbers as alone.
 """
 
 from __future__ import annotations
@@ -30,8 +33,17 @@ P, X, C, V, W = range(5)
 AREA = 4
 """Row of a reach."""
 
+_CENTRE_AND_SIZE_OF_REACH = np.array([[-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5], [1, 0, 1, 0], [0, 1, 0, 1]])
+_CORNERS_OF_HALVES = np.array([[1.0, 0, -1, 0, 0], [0, 1, 0, -1, 0], [1, 0, 1, 0, 0], [0, 1, 0, 1, 0]])
+_REACH_OF_HALVES = np.array([[-1.0, 0, 1, 0, 0], [0, -1, 0, 1, 0], [1, 0, 1, 0, 0], [0, 1, 0, 1, 0], [0, 0, 0, 0, 4]])
+
 _HEIGHT = 3
 _ZERO, _QUARTER, _HALF = (np.array(value) for value in (0.0, 0.25, 0.5))  # spare NumPy the conversion at every call
+
+
+def centre_and_size(reach: np.ndarray, out: np.ndarray) -> None:
+    """Write to `out` [4, N] centre x and y, width and height of boxes of that reach, all finite."""
+    _CENTRE_AND_SIZE_OF_REACH.dot(reach[:AREA], out)
 
 
 class Size(Enum):
@@ -56,52 +68,48 @@ class MotionModel:
     measurement: np.ndarray
     freeze_lost_height: bool = field(default=False)
 
-    def measure(self, sizes: np.ndarray, reach: np.ndarray, out: np.ndarray) -> None:
-        """Write to `out` the coordinates [4, N] of boxes of that width and height [2, N] and that reach."""
-        np.subtract(_HALF * sizes, reach[:2], out=out[:2])
-        width, height = sizes[0], sizes[1]
+    def measure(self, reach: np.ndarray, measured: np.ndarray) -> None:
+        """Put the area into `reach` [5, N], and coordinates in the place of centre and size, `measured` [4, N].
+
+        Width and height must be positive.
+        """
+        area, width, height = reach[AREA], measured[2], measured[_HEIGHT]
+        np.multiply(width, height, out=area)
         if self.size is Size.AREA_ASPECT:
-            out[2] = reach[AREA]
-            np.divide(width, height, out=out[3])
+            np.divide(width, height, out=height)
+            width[:] = area
         else:
-            np.divide(width, height, out=out[2])
-            out[3] = height
+            np.divide(width, height, out=width)
 
     def boxes(self, x: np.ndarray) -> np.ndarray:
         """Boxes [4, T], rows x1 y1 x2 y2, of coordinates [4, T]."""
-        centre, half, corners = x[:2], self._half_sizes(x), np.empty(x.shape)
-        np.subtract(centre, half, out=corners[:2])
-        np.add(centre, half, out=corners[2:])
+        corners: np.ndarray = _CORNERS_OF_HALVES.dot(self._halves(x))
         return corners
 
     def reach(self, x: np.ndarray) -> np.ndarray:
         """Reach [5, T] of coordinates [4, T]: the inverse of `measure`."""
-        centre, half, reach = x[:2], self._half_sizes(x), np.empty((5, x.shape[1]))
-        np.subtract(half, centre, out=reach[:2])
-        np.add(half, centre, out=reach[2:AREA])
-        if self.size is Size.AREA_ASPECT:
-            reach[AREA] = x[2]
-        else:
-            height = x[_HEIGHT]
-            np.multiply(x[2] * height, height, out=reach[AREA])
+        reach: np.ndarray = _REACH_OF_HALVES.dot(self._halves(x))
         return reach
 
-    def _half_sizes(self, x: np.ndarray) -> np.ndarray:
-        """Half the width and half the height [2, T]."""
-        half = np.empty((2, x.shape[1]))
+    def _halves(self, x: np.ndarray) -> np.ndarray:
+        """Centre x and y, half the width, half the height and a quarter of the area [5, T]."""
+        halves = np.empty((5, x.shape[1]))
+        halves[:2] = x[:2]
+        half_width, half_height, quarter = halves[2], halves[3], halves[4]
         if self.size is Size.AREA_ASPECT:  # area * aspect is width squared
-            quarter = _QUARTER * x[2]
-            np.sqrt(quarter * x[3], out=half[0])
-            np.divide(quarter, half[0], out=half[1])
+            np.multiply(x[2], _QUARTER, out=quarter)
+            np.sqrt(quarter * x[3], out=half_width)
+            np.divide(quarter, half_width, out=half_height)
         else:
-            np.multiply(x[_HEIGHT], _HALF, out=half[1])
-            np.multiply(x[2], half[1], out=half[0])
-        return half
+            np.multiply(x[_HEIGHT], _HALF, out=half_height)
+            np.multiply(x[2], half_height, out=half_width)
+            np.multiply(half_width, half_height, out=quarter)
+        return halves
 
     def start(self, filters: np.ndarray, measured: np.ndarray) -> None:
         """Begin `filters` (all 0) with objects seen for the first time at `measured` [4, N]: at rest, little known."""
-        filters[X] = measured
-        filters[P::4] = _pairs(_noise(self.initial, measured))
+        noise = _noise(self.initial, measured)
+        filters[P], filters[X], filters[W] = noise[:4], measured, noise[4:]
 
     def predict(self, filters: np.ndarray, lost: np.ndarray | None = None) -> None:
         """Move every filter one frame ahead, in place.
@@ -113,8 +121,8 @@ class MotionModel:
             filters[V, _HEIGHT].put(lost, 0.0)
         # Each view is named before it is changed in place: `filters[P] += c` would also copy it onto itself.
         p, x, c, w = filters[P], filters[X], filters[C], filters[W]
-        noise = _pairs(_noise(self.process, x))
-        p_and_x, p_and_w, sizes = filters[:C], filters[P::4], x[2:]
+        noise = _noise(self.process, x)
+        p_and_x, sizes = filters[:C], x[2:]
         p_and_x += filters[C:W]  # p + c and x + v
         vanished = sizes <= _ZERO
         if np.count_nonzero(vanished):
@@ -123,34 +131,31 @@ class MotionModel:
             speeds[vanished] = 0.0
         c += w
         p += c
-        p_and_w += noise
+        p += noise[:4]
+        w += noise[4:]
 
     def update(self, filters: np.ndarray, measured: np.ndarray) -> None:
         """Correct every filter by its column of `measured` [4, T], in place."""
-        p, x, c, w = filters[P], filters[X], filters[C], filters[W]
-        p_and_c, x_and_v = filters[P:V:2], filters[X:W:2]
-        gain = p_and_c / (p + _noise(self.measurement, x))
-        x_and_v += gain * (measured - x)
-        w -= gain[1] * c
-        p_and_c -= gain[0] * p_and_c
+        p, x, c, v, w = filters[P], filters[X], filters[C], filters[V], filters[W]
+        spread, surprise = p + _noise(self.measurement, x), measured - x
+        gain_x, gain_v = p / spread, c / spread
+        x += gain_x * surprise
+        v += gain_v * surprise
+        p -= gain_x * p
+        w -= gain_v * c
+        c -= gain_x * c
 
 
 def _noise(terms: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Variances [.., T] for coordinates [4, T], or [.., 1] where they are the same for all."""
-    if terms.shape[1] == 1:
-        return terms
-    powers = np.empty((2, x.shape[1]))
-    powers[0] = 1.0
+    """Variances [.., T] for coordinates [4, T]."""
     height = x[_HEIGHT]
+    if terms.shape[1] == 1:
+        return terms.repeat(len(height), 1)
+    powers = np.empty((2, len(height)))
+    powers[0] = 1.0
     np.multiply(height, height, out=powers[1])
-    variances: np.ndarray = np.dot(terms, powers)
+    variances: np.ndarray = terms.dot(powers)
     return variances
-
-
-def _pairs(variances: np.ndarray) -> np.ndarray:
-    """Variances [8, ..] as [2, 4, ..]: of positions, of velocities."""
-    paired: np.ndarray = variances.reshape(2, 4, len(variances[0]))
-    return paired
 
 
 def _terms(fixed: tuple[float, ...], relative: tuple[float, ...] | None = None) -> np.ndarray:

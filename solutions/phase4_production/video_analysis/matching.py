@@ -49,14 +49,11 @@ def match(
     pairs = _candidates(config, limits, tracks, sightings, edges)
     worth = pairs.iou * sightings.scores.take(pairs.cols) if config.fuse_score else pairs.iou
     gain = worth - limits.match_iou
-    if config.one_matching:
+    doubtful, tentative = sightings.scores < limits.high_score, tracks.rows[HITS] < limits.settled
+    if config.one_matching or not (np.count_nonzero(doubtful) or np.count_nonzero(tentative)):
         return assign(pairs, gain, edges, sightings.edges)
-    doubtful = (sightings.scores < limits.high_score).take(pairs.cols)
-    tentative = (tracks.rows[HITS] < limits.settled).take(pairs.rows)
-    later = doubtful | tentative
-    if not np.count_nonzero(later):
-        return assign(pairs, gain, edges, sightings.edges)
-    gain[later] = 0.0
+    doubtful, tentative = doubtful.take(pairs.cols), tentative.take(pairs.rows)
+    gain[doubtful | tentative] = 0.0
     rows, cols = assign(pairs, gain, edges, sightings.edges)
     if len(rows) == len(tracks) or len(cols) == len(sightings.scores):
         return rows, cols
@@ -65,7 +62,7 @@ def match(
     taken_rows, taken_cols = np.zeros(len(tracks), bool), np.zeros(len(sightings.scores), bool)
     taken_rows[rows] = taken_cols[cols] = True
     taken = taken_rows.take(pairs.rows) | taken_cols.take(pairs.cols)
-    left = ((doubtful ^ tentative) > taken).nonzero()[0]
+    left = (((doubtful ^ tentative) > taken) & (pairs.iou > limits.floor)).nonzero()[0]
     if not len(left):
         return rows, cols
     pairs, doubtful = pairs.take(left), doubtful.take(left)
@@ -78,12 +75,14 @@ def match(
 
 
 def _candidates(config: TrackerConfig, limits: Limits, tracks: TrackTable, sightings: Sightings, edges: Edges) -> Pairs:
-    """Pairs of a track and a sighting that any of the matchings could use."""
+    """Pairs of a track and a sighting, among them all that any of the matchings could use.
+
+    Where classes count, boxes of two classes share nothing: their IoU is given as 0.
+    """
     reach = config.motion.reach(tracks.coordinates)
     pairs = overlapping_pairs(reach, edges, sightings.reach, sightings.edges, floor=limits.floor)
     if config.class_aware:
         same = tracks.rows[CLASS].take(pairs.rows) == sightings.class_ids.take(pairs.cols)
-        places = same.nonzero()[0]
-        if len(places) < len(same):
-            pairs = pairs.take(places)
+        if np.count_nonzero(same) < len(same):
+            pairs.iou[~same] = 0.0
     return pairs

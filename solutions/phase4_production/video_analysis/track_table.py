@@ -14,7 +14,7 @@ import numpy as np
 
 from solutions.core.vision.detection import Detections
 from solutions.phase4_production.video_analysis.association import Edges
-from solutions.phase4_production.video_analysis.kalman import AREA, MotionModel, X
+from solutions.phase4_production.video_analysis.kalman import MotionModel, X, centre_and_size
 
 _FARTHEST = 1e6  # pixels; a corner beyond it is a detector gone astray, and its square would swamp the covariance
 _ZERO = np.array(0.0)  # spares NumPy the conversion at every call
@@ -71,7 +71,7 @@ class TrackTable:
     @property
     def filters(self) -> np.ndarray:
         """The filter bank [5, 4, T], a view."""
-        return self.rows[:SCORE].reshape(5, 4, len(self))
+        return self.rows[:SCORE].reshape(5, 4, -1)
 
     @property
     def coordinates(self) -> np.ndarray:
@@ -121,24 +121,19 @@ class Sightings(NamedTuple):
         rows, edges = _stacked([_NOTHING if one is None else one for one in streams])
         everything = rows[:4].ravel()
         if not everything.dot(everything) < _FARTHEST**2:  # else not one is beyond, infinite or NaN
-            rows, edges = _kept(rows, edges, np.logical_and.reduce(rows[:4] < _FARTHEST))
-        sizes = rows[:2] + rows[2:4]
-        extended, loud = sizes > _ZERO, rows[_SCORE] >= min_score
+            rows, edges = _kept(rows, edges, np.logical_and.reduce(np.abs(rows[:4]) < _FARTHEST))
+        centre_and_size(rows, rows[_FINDINGS:_SCORE])
+        extended, loud = rows[_SIZES:_SCORE] > _ZERO, rows[_SCORE] >= min_score
         if np.count_nonzero(extended) + np.count_nonzero(loud) < 3 * len(loud):
             extended &= loud
             rows, edges = _kept(rows, edges, np.logical_and.reduce(extended))
-            sizes = rows[:2] + rows[2:4]
         reach, findings = rows[:_FINDINGS], rows[_FINDINGS:]
-        np.multiply(sizes[0], sizes[1], out=reach[AREA])
-        motion.measure(sizes, reach, findings)
+        motion.measure(reach, findings)
         return Sightings(reach, findings, rows[_SCORE], rows[_CLASS], edges)
 
 
-_FINDINGS, _SCORE, _CLASS = (
-    5,
-    9,
-    10,
-)  # rows of what `_stacked` makes: the reach, and from the first of these the findings
+# Rows of what `_stacked` makes: reach; findings, of which width and height are the third and fourth; score and class.
+_FINDINGS, _SIZES, _SCORE, _CLASS = 5, 7, 9, 10
 
 
 def _stacked(seen: list[Detections]) -> tuple[np.ndarray, Edges]:

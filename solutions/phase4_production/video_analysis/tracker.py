@@ -60,7 +60,7 @@ class Tracker:
 
     def update_one(self, detections: Detections | None, stream_id: Hashable = 0) -> Tracks:
         """`update` for a single stream."""
-        return self.update({stream_id: detections})[stream_id]
+        return self._step([self._stream(stream_id)], [detections])[0]
 
     def update(self, frames: Mapping[Name, Detections | None]) -> dict[Name, Tracks]:
         """The tracks present in the next frame of each stream named, in the order of `frames`.
@@ -73,23 +73,8 @@ class Tracker:
         if not frames:
             return {}
         by_slot = sorted(frames, key=lambda name: self._stream(name).slot)
-        streams, looked = [self._streams[name] for name in by_slot], [frames[name] for name in by_slot]
-        slots = [stream.slot for stream in streams]
-        tracks, idle = self._split(slots)
-        edges = edges_of(tracks.rows[SLOT], slots)
-        sightings = Sightings.gather(looked, self._limits.low_score, self.config.motion)
-        self._predict(tracks)
-        rows, cols = match(self.config, self._limits, tracks, sightings, edges)
-        self._count_misses(tracks, edges, self._charge(streams, looked))
-        if len(rows):
-            self._correct(tracks, rows, sightings.findings.take(cols, 1))
-        if len(rows) < len(tracks):
-            tracks = self._without_dead(tracks)
-        if len(cols) < len(sightings.scores):
-            tracks = self._with_newborn(tracks, sightings, cols, streams)
-        reported = self._report(tracks, slots, streams)  # gives ids, so it comes before the tables are joined
-        self._tracks = tracks if idle is None else tracks.with_others(idle)
-        by_name = dict(zip(by_slot, reported, strict=True))
+        tracks = self._step([self._streams[name] for name in by_slot], [frames[name] for name in by_slot])
+        by_name = dict(zip(by_slot, tracks, strict=True))
         return {name: by_name[name] for name in frames}
 
     def remove(self, stream_id: Hashable) -> None:
@@ -105,6 +90,25 @@ class Tracker:
             slot = self._free_slots.pop() if self._free_slots else len(self._streams)
             stream = self._streams[name] = Stream(slot)
         return stream
+
+    def _step(self, streams: list[Stream], looked: list[Detections | None]) -> list[Tracks]:
+        """One frame of each of `streams`, which are ordered by slot."""
+        slots = [stream.slot for stream in streams]
+        tracks, idle = self._split(slots)
+        edges = edges_of(tracks.rows[SLOT], slots)
+        sightings = Sightings.gather(looked, self._limits.low_score, self.config.motion)
+        self._predict(tracks)
+        rows, cols = match(self.config, self._limits, tracks, sightings, edges)
+        self._count_misses(tracks, edges, self._charge(streams, looked))
+        if len(rows):
+            self._correct(tracks, rows, sightings.findings.take(cols, 1))
+        if len(rows) < len(tracks):
+            tracks = self._without_dead(tracks)
+        if len(cols) < len(sightings.scores):
+            tracks = self._with_newborn(tracks, sightings, cols, streams)
+        reported = self._report(tracks, slots, streams)  # gives ids, so it comes before the tables are joined
+        self._tracks = tracks if idle is None else tracks.with_others(idle)
+        return reported
 
     def _split(self, slots: list[int]) -> tuple[TrackTable, TrackTable | None]:
         """The tracks of the streams at `slots`, and all others (None when every stream is called)."""
