@@ -11,7 +11,7 @@ from solutions.core.hardware.profile import detect
 from solutions.core.vision.scenes import StreetScene, write_clip
 from solutions.core.vision.video import SourceInfo
 from solutions.core.zoo.registry import TIERS, embedded
-from solutions.phase4_production.video_analysis import edge_setup
+from solutions.phase4_production.video_analysis import calibration, edge_setup
 from solutions.phase4_production.video_analysis.edge_profiles import EdgeProfile, is_here, profile_of
 from solutions.phase4_production.video_analysis.edge_setup import EdgeConfig, find_detector, prepare
 
@@ -89,7 +89,7 @@ def test_offline_real_video_is_refused_with_the_way_out(monkeypatch):
 @pytest.mark.parametrize("precision", ["int8", "auto"])
 def test_int8_is_calibrated_cached_and_really_quantized(precision, tmp_path, monkeypatch):
     monkeypatch.setenv("MLI_CACHE", str(tmp_path))
-    monkeypatch.setattr(edge_setup, "CALIBRATION_SEEDS", range(2_000_000, 2_000_002))
+    monkeypatch.setattr(calibration, "CALIBRATION_SEEDS", range(2_000_000, 2_000_002))
     config = EdgeConfig(tier="small", precision=precision, threads=1, classifier="none")
     ready = prepare(config, SCENE, detect())
     ready.pipeline.close()
@@ -106,14 +106,14 @@ def test_int8_is_calibrated_cached_and_really_quantized(precision, tmp_path, mon
 
 def test_int8_on_a_live_source_wants_pictures():
     live = SourceInfo("rtsp://x", "url", (180, 320), 30.0, None, "h264", live=True)
-    frames = edge_setup._calibration_frames(EdgeConfig(precision="int8"), False, live)
+    frames = calibration.calibration_frames(None, live, street=False)
     with pytest.raises(ConfigError, match="--calibration"):
         next(frames)
 
 
 def test_calibration_pictures_come_from_a_folder_or_a_video(tmp_path):
     write_clip(StreetScene(1, size_hw=(96, 160)), tmp_path / "v.mp4", None, frames=20)
-    from_video = list(edge_setup._calibration_frames(EdgeConfig(calibration=str(tmp_path / "v.mp4")), False, FILE))
+    from_video = list(calibration.calibration_frames(str(tmp_path / "v.mp4"), FILE, street=False))
     assert len(from_video) == 20
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -122,6 +122,6 @@ def test_calibration_pictures_come_from_a_folder_or_a_video(tmp_path):
     for k in range(3):
         cv2.imwrite(str(folder / f"{k}.png"), from_video[k])
     (folder / "notes.txt").write_text("no picture")
-    pictures = list(edge_setup._calibration_frames(EdgeConfig(calibration=str(folder)), False, FILE))
+    pictures = list(calibration.calibration_frames(str(folder), FILE, street=False))
     assert len(pictures) == 3
     np.testing.assert_array_equal(pictures[1], from_video[1])

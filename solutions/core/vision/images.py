@@ -62,8 +62,7 @@ def to_blob(
         raise ConfigError(f"out must be float32 (1, 3, {height}, {width}), got {out.dtype} {out.shape}")
     if planes is None:
         planes = np.empty((3, height, width), np.uint8)
-    order = (2, 1, 0) if pixel_format.rgb else (0, 1, 2)
-    cv2.split(pixels, [planes[channel] for channel in order])
+    split_channels(pixels, planes, rgb=pixel_format.rgb)
     if pixel_format.is_raw:
         np.copyto(out[0], planes)
         return out
@@ -73,6 +72,12 @@ def to_blob(
         if pixel_format.mean[channel]:
             out[0, channel] -= np.float32(pixel_format.mean[channel] / pixel_format.std[channel])
     return out
+
+
+def split_channels(pixels: np.ndarray, planes: np.ndarray, *, rgb: bool) -> None:
+    """Fill `planes`, uint8 [3, H, W], with the channels of a uint8 [H, W, 3] BGR picture, in RGB order if `rgb`."""
+    order = (2, 1, 0) if rgb else (0, 1, 2)
+    cv2.split(pixels, [planes[channel] for channel in order])
 
 
 def crop_batch(

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from solutions.core.errors import ConfigError
-from solutions.core.vision.images import RAW_BGR, PixelFormat, check_pixels, to_blob
+from solutions.core.vision.images import RAW_BGR, PixelFormat, check_pixels, split_channels, to_blob
 
 Fit = Literal["corner", "centre", "stretch"]
 """Letterboxed into the top-left corner (YOLOX, our own detectors) or the middle (YOLOv5, v8), or stretched without
@@ -114,10 +114,17 @@ class Letterboxer:
         fit: how the frame is placed.
         pad: grey value of the filling; 114 is what YOLO models are trained with.
         pixel_format: scale, mean, std and channel order of the blob.
+        as_bytes: blobs are uint8 and only the channel order counts: for models that scale the values themselves.
     """
 
     def __init__(
-        self, size_hw: tuple[int, int], *, fit: Fit, pad: int = 114, pixel_format: PixelFormat = RAW_BGR
+        self,
+        size_hw: tuple[int, int],
+        *,
+        fit: Fit,
+        pad: int = 114,
+        pixel_format: PixelFormat = RAW_BGR,
+        as_bytes: bool = False,
     ) -> None:
         if len(size_hw) != 2 or min(size_hw) < 1:
             raise ConfigError(f"size_hw must be a height and a width of at least 1 pixel, got {size_hw}")
@@ -126,8 +133,9 @@ class Letterboxer:
         self.size_hw = (int(size_hw[0]), int(size_hw[1]))
         self.fit: Fit = fit
         self._format = pixel_format
+        self.dtype = np.dtype(np.uint8 if as_bytes else np.float32)
         grey = np.full((1, 1, 3), pad, np.uint8)
-        self._pad = to_blob(grey, pixel_format)[0]
+        self._pad = grey.reshape(3, 1, 1) if as_bytes else to_blob(grey, pixel_format)[0]
         self._placement = place(self.size_hw, self.size_hw, fit)
         self._lay_out(self._placement)
 
@@ -139,7 +147,7 @@ class Letterboxer:
         out: np.ndarray | None = None,
         holds: Placement | None = None,
     ) -> tuple[np.ndarray, Placement]:
-        """The blob, float32 [1, 3, H, W], and where the frame lies on it.
+        """The blob, float32 or uint8 [1, 3, H, W], and where the frame lies on it.
 
         Args:
             pixels: the whole frame, uint8 [H, W, 3].
@@ -156,14 +164,18 @@ class Letterboxer:
         if self._placement.transform.frame_hw != frame_hw:
             self._lay_out(place(frame_hw, self.size_hw, self.fit))
         if out is None:
-            out = np.empty((1, 3, *self.size_hw), np.float32)
-        elif out.shape != (1, 3, *self.size_hw):
-            raise ConfigError(f"out must be (1, 3, {self.size_hw[0]}, {self.size_hw[1]}), got {out.shape}")
+            out = np.empty((1, 3, *self.size_hw), self.dtype)
+        elif out.shape != (1, 3, *self.size_hw) or out.dtype != self.dtype:
+            wanted = f"{self.dtype} (1, 3, {self.size_hw[0]}, {self.size_hw[1]})"
+            raise ConfigError(f"out must be {wanted}, got {out.dtype} {out.shape}")
         if given_hw != self._placement.inner_hw:
             height, width = self._placement.inner_hw
             pixels = cv2.resize(pixels, (width, height), dst=self._scaled, interpolation=cv2.INTER_LINEAR)
         rows, columns = self._placement.rows, self._placement.columns
-        to_blob(pixels, self._format, out=out[:, :, rows, columns], planes=self._planes)
+        if self.dtype == np.uint8:
+            split_channels(pixels, out[0, :, rows, columns], rgb=self._format.rgb)
+        else:
+            to_blob(pixels, self._format, out=out[:, :, rows, columns], planes=self._planes)
         if holds != self._placement:
             for empty_rows, empty_columns in self._empty:
                 out[0, :, empty_rows, empty_columns] = self._pad

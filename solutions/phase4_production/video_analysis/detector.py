@@ -28,7 +28,7 @@ class Prepared:
     """One frame ready for the model.
 
     Attributes:
-        blob: [1, 3, H, W] in the dtype of the model's input.
+        blob: [1, 3, H, W] in the dtype of the model's input; uint8 holds the bytes, which the model scales itself.
         transform: the way from canvas pixels back to the frame.
     """
 
@@ -95,7 +95,10 @@ class Detector:
         self.batch_size, self.input_hw = self._sizes(input_hw)
         self._input = model.inputs[0]
         head = self.head
-        self._letterboxer = Letterboxer(self.input_hw, fit=head.fit, pad=head.pad, pixel_format=head.pixels)
+        as_bytes = self._input.dtype == "uint8"
+        self._letterboxer = Letterboxer(
+            self.input_hw, fit=head.fit, pad=head.pad, pixel_format=head.pixels, as_bytes=as_bytes
+        )
         self._reserve(self.batch_size or 1)
 
     def picture_hw(self, frame_hw: tuple[int, int]) -> tuple[int, int]:
@@ -178,7 +181,7 @@ class Detector:
 
     def _reserve(self, rows: int) -> None:
         """Memory for a batch: what a frame is written into is still padded when the next of its size comes."""
-        self._batch = np.zeros((rows, 3, *self.input_hw), np.float32)
+        self._batch = np.zeros((rows, 3, *self.input_hw), self._letterboxer.dtype)
         self._placements: list[Placement | None] = [None] * rows
 
     def _class_ids(self, wanted: Sequence[str] | None) -> np.ndarray | None:
@@ -195,8 +198,10 @@ class Detector:
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] not in (3, None):
             shapes = ", ".join(f"{spec.name} {spec.describe()}" for spec in inputs)
             raise ModelLoadError(f"{self.model.name} takes {shapes}; a detector wants one image input [N, 3, H, W].")
-        if inputs[0].dtype not in ("float32", "float16"):
-            raise ModelLoadError(f"{self.model.name} takes {inputs[0].dtype} pixels; float32 and float16 work here.")
+        if inputs[0].dtype not in ("float32", "float16", "uint8"):
+            raise ModelLoadError(
+                f"{self.model.name} takes {inputs[0].dtype} pixels; float32, float16 and uint8 work here."
+            )
         batch, _, height, width = inputs[0].shape
         wanted = input_hw or self.head.input_hw
         size = (height or wanted[0], width or wanted[1])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from solutions.core.errors import BackendUnavailable, ConfigError, ModelLoadError
@@ -15,11 +13,12 @@ from solutions.core.hardware.device import Device, Precision
 from solutions.core.hardware.model_cost import model_cost
 from solutions.core.hardware.profile import HardwareProfile
 from solutions.core.hardware.roofline import estimate
-from solutions.core.vision.scenes import StreetScene
-from solutions.core.vision.video import SourceInfo, open_source
+from solutions.core.vision.video import SourceInfo
 from solutions.core.zoo.external import external_model
 from solutions.core.zoo.registry import CLASSIFIER, DETECTORS, embedded
 from solutions.phase1_basics.model_loader import load_model
+from solutions.phase4_production.video_analysis.bytes_input import bytes_model
+from solutions.phase4_production.video_analysis.calibration import calibration_frames
 from solutions.phase4_production.video_analysis.classifier import CropClassifier
 from solutions.phase4_production.video_analysis.detector import Detector, load_detector
 from solutions.phase4_production.video_analysis.edge_profiles import EdgeProfile, is_here, profile_of
@@ -34,7 +33,6 @@ SSDLITE = "ssdlite320_mobilenet_v3_large"
 # well it lies and find something faint everywhere: theirs would drown the frame.
 SCORES = {"grid": (0.2, 0.4), "yolox": (0.1, 0.6)}
 OTHER_SCORES = (0.05, 0.5)
-CALIBRATION_SEEDS = range(2_000_000, 2_000_008)  # neither trained on nor scored on
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +95,7 @@ def prepare(config: EdgeConfig, source: SourceInfo, hardware: HardwareProfile) -
             f"every {_ordinal(profile.detect_every)} frame) runs here; what the device would do is an estimate."
         )
     path, precision = _at_precision(path, is_embedded, config, profile, source, notes)
-    detector = load_detector(
-        path,
-        config.head,
-        device="auto" if here else "cpu",
-        threads=config.threads,
-        wanted=config.classes,
-    )
+    detector = _detector_of_bytes(path, config, device="auto" if here else "cpu")
     try:
         classifier = _load_classifier(config, is_embedded, notes)
         _warm_up(detector, classifier, source.size_hw)
@@ -123,7 +115,7 @@ def prepare(config: EdgeConfig, source: SourceInfo, hardware: HardwareProfile) -
         detector.close()
         raise
     facts = {
-        "name": detector.model.name,
+        "name": path.stem,
         "head": detector.head.name,
         "precision": precision,
         "runtime": "onnxruntime",
@@ -184,6 +176,22 @@ def _overridden(profile: EdgeProfile, config: EdgeConfig) -> EdgeProfile:
     )
 
 
+def _detector_of_bytes(path: Path, config: EdgeConfig, *, device: str) -> Detector:
+    """The detector behind `path`, made to take bytes where that can be done."""
+    plain = load_detector(path, config.head, device=device, threads=config.threads, wanted=config.classes)
+    try:
+        of_bytes = bytes_model(path, plain.head.pixels)
+        if of_bytes == path:
+            return plain
+        model = load_model(of_bytes, device=device, threads=config.threads)
+        detector = Detector(model, plain.head, wanted=config.classes)
+    except BaseException:
+        plain.close()
+        raise
+    plain.close()
+    return detector
+
+
 def _at_precision(
     path: Path, is_embedded: bool, config: EdgeConfig, profile: EdgeProfile, source: SourceInfo, notes: list[str]
 ) -> tuple[Path, str]:
@@ -193,7 +201,7 @@ def _at_precision(
     if profile.precision == "fp16":
         notes.append("fp16 is made for GPUs and accelerators: on this CPU the runtime casts back to fp32.")
         return convert_fp16(path), "fp16"
-    frames = list(_calibration_frames(config, is_embedded, source))
+    frames = list(calibration_frames(config.calibration, source, street=is_embedded))
     if not frames:
         raise ConfigError(f"{config.calibration or source.spec} gave no picture to calibrate int8 with.")
     plain = load_detector(path, config.head, threads=config.threads)
@@ -206,48 +214,6 @@ def _at_precision(
     choice = choose_precision({"fp32": path, "int8": int8}, frames[:20], threads=config.threads or 1, head=config.head)
     notes.append(choice.reason)
     return choice.path, choice.name
-
-
-def _calibration_frames(
-    config: EdgeConfig, is_embedded: bool, source: SourceInfo, *, count: int = 40
-) -> Iterator[np.ndarray]:
-    """Pictures like those to come: from --calibration, the embedded detectors' own street, or the video itself."""
-    if config.calibration is not None:
-        yield from _pictures(config.calibration, count)
-    elif is_embedded:
-        for seed in CALIBRATION_SEEDS:
-            scene = StreetScene(seed)
-            for _ in range(count // len(CALIBRATION_SEEDS)):
-                scene.advance(4.0)
-                yield scene.render()[0]
-    elif source.live:
-        raise ConfigError("int8 on a live source needs pictures to calibrate with: --calibration FOLDER or VIDEO.")
-    else:
-        yield from _spread(source.spec, count)
-
-
-def _pictures(place: str, count: int) -> Iterator[np.ndarray]:
-    folder = Path(place)
-    if not folder.is_dir():
-        yield from _spread(place, count)
-        return
-    for path in sorted(folder.iterdir())[:count]:
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is not None:
-            yield picture
-
-
-def _spread(video: str, count: int) -> Iterator[np.ndarray]:
-    """About `count` frames spread over a video file."""
-    with open_source(video) as source:
-        step = max(1, (source.info.frames or 10 * count) // count)
-        taken = 0
-        for frame in source:
-            if frame.index % step == 0:
-                yield frame.pixels.copy()
-                taken += 1
-                if taken == count:
-                    return
 
 
 def _load_classifier(config: EdgeConfig, is_embedded: bool, notes: list[str]) -> CropClassifier | None:
