@@ -6,6 +6,7 @@ Frames are uint8 [H, W, 3] in BGR order, as `Frame.pixels`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import cv2
@@ -40,19 +41,27 @@ class LetterboxTransform:
         >>> LetterboxTransform((100, 200), (0.5, 0.5), (0, 14)).to_frame(np.array([[-3.0, 14.0, 50.0, 64.0]]))
         array([[  0.,   0., 100., 100.]], dtype=float32)
         """
-        height, width = self.frame_hw
-        scale = np.array(self.scale_xy * 2, np.float32)
-        mapped: np.ndarray = np.asarray(boxes, np.float32) - np.array(self.offset_xy * 2, np.float32)
+        scale, offset, corner = _arrays(self)
+        mapped: np.ndarray = np.asarray(boxes, np.float32) - offset
         mapped /= scale
         np.maximum(mapped, 0, out=mapped)
-        np.minimum(mapped, np.array([width, height] * 2, np.float32), out=mapped)
+        np.minimum(mapped, corner, out=mapped)
         return mapped
 
     def to_canvas(self, boxes: np.ndarray) -> np.ndarray:
         """Frame boxes [..., 4] in canvas pixels, float32, not clipped: the inverse of `to_frame`."""
-        scale = np.array(self.scale_xy * 2, np.float32)
-        mapped: np.ndarray = np.asarray(boxes, np.float32) * scale + np.array(self.offset_xy * 2, np.float32)
+        scale, offset, _ = _arrays(self)
+        mapped: np.ndarray = np.asarray(boxes, np.float32) * scale + offset
         return mapped
+
+
+@lru_cache(maxsize=256)
+def _arrays(transform: LetterboxTransform) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scale, offset and the frame's far corner, each float32 [4] for a box; cached, for a video asks at every frame."""
+    height, width = transform.frame_hw
+    rows = (transform.scale_xy * 2, transform.offset_xy * 2, (width, height) * 2)
+    scale, offset, corner = (np.array(row, np.float32) for row in rows)
+    return scale, offset, corner
 
 
 @dataclass(frozen=True, slots=True)

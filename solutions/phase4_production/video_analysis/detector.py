@@ -126,7 +126,9 @@ class Detector:
                 candidates = candidates[np.isin(candidates.class_ids, self._wanted)]
             if len(candidates) > _MAX_CANDIDATES:
                 candidates = candidates[np.argpartition(-candidates.scores, _MAX_CANDIDATES)[:_MAX_CANDIDATES]]
-            kept = nms(candidates, iou_threshold=self.iou_threshold)[: self.max_detections]
+            kept = nms(candidates, iou_threshold=self.iou_threshold)
+            if len(kept) > self.max_detections:
+                kept = kept[: self.max_detections]
             found.append(Detections(transform.to_frame(kept.boxes), kept.scores, kept.class_ids))
         return found
 

@@ -31,7 +31,7 @@ SSDLITE = "ssdlite320_mobilenet_v3_large"
 # By head: (score from which the detector reports, score from which a detection may begin a track). Average precision
 # judges a ranking and wants its low end, the tracker uses what scores 0.1. The embedded detectors score a box by how
 # well it lies and find something faint everywhere: theirs would drown the frame.
-SCORES = {"grid": (0.2, 0.4), "yolox": (0.1, 0.6)}
+SCORES = {"grid": (0.2, 0.4), "yolox": (0.05, 0.6)}
 OTHER_SCORES = (0.05, 0.5)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -220,5 +220,5 @@ def _clip(tracks: Tracks, size_hw: tuple[int, int]) -> Tracks:
     np.minimum(boxes, np.array([width, height, width, height], np.float32), out=boxes)
     inside = (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
     if inside.all():
-        return replace(tracks, boxes=boxes)
+        return Tracks(tracks.ids, boxes, tracks.scores, tracks.class_ids)
     return Tracks(tracks.ids[inside], boxes[inside], tracks.scores[inside], tracks.class_ids[inside])

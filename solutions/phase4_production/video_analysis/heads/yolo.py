@@ -6,7 +6,7 @@ Sources: YOLOX (Ge et al. 2021) `demo/ONNXRuntime`, ultralytics' YOLOv5 and YOLO
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
@@ -78,7 +78,8 @@ class YoloxHead(Head):
             raise ConfigError(f"YOLOX gives {len(cells)} rows for an input of {canvas_hw}, this model {len(table)}")
         step = strides[rows, None]
         centres = (found.boxes[:, :2] + cells[rows]) * step
-        return replace(found, boxes=corners(centres, np.exp(found.boxes[:, 2:]) * step))
+        boxes = corners(centres, np.exp(found.boxes[:, 2:]) * step)
+        return Detections(boxes, found.scores, found.class_ids)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ class YoloxDecodedHead(Head):
     ) -> Detections:
         """Rows are centre, size in pixels, objectness, classes."""
         _, found = confident(only_output(outputs, self.name, "[A, 5 + C]", 2), score_threshold, self)
-        return replace(found, boxes=corners(found.boxes[:, :2], found.boxes[:, 2:]))
+        return Detections(corners(found.boxes[:, :2], found.boxes[:, 2:]), found.scores, found.class_ids)
 
 
 @dataclass(frozen=True, kw_only=True)
