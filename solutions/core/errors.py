@@ -4,6 +4,7 @@ CourseError
 ├── ConfigError (also a ValueError)   a setting that cannot be used
 ├── BackendUnavailable                an optional package or device is not here
 ├── ModelLoadError                    a model file that cannot be used
+├── ImageError                        a picture that cannot be read
 ├── VideoError                        a source that cannot be opened or read, a sink that cannot be written
 └── PipelineStopped                   work handed to something that has already stopped
 
@@ -27,6 +28,10 @@ class BackendUnavailable(CourseError):
 
 class ModelLoadError(CourseError):
     """A model file is missing, damaged, hostile, or of a kind that cannot be used here."""
+
+
+class ImageError(CourseError):
+    """A picture is missing, damaged, too large, or of a kind that cannot be read."""
 
 
 class VideoError(CourseError):

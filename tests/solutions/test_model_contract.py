@@ -10,16 +10,22 @@ from solutions.core.errors import ConfigError, PipelineStopped
 from solutions.core.tensors import Model
 from solutions.phase1_basics.model_loader import load_model
 from solutions.phase1_basics.runtimes import runtimes
+from tests.solutions import tf_builders, torch_builders
 from tests.solutions.onnx_builders import doubling
 
-MAKERS = {"onnx": lambda folder: doubling(folder / "doubling.onnx")}
+MAKERS = {
+    "onnx": lambda folder: doubling(folder / "doubling.onnx"),
+    **torch_builders.DOUBLING,
+    **tf_builders.DOUBLING,
+}
 
 
 @pytest.fixture(params=sorted(MAKERS))
 def model(request, tmp_path):
     if not runtimes()[request.param].is_available:
         pytest.skip(f"not run here: {runtimes()[request.param].needs} is not installed")
-    loaded = load_model(MAKERS[request.param](tmp_path), device="cpu", threads=1)
+    options = torch_builders.OPTIONS.get(request.param, {})
+    loaded = load_model(MAKERS[request.param](tmp_path), device="cpu", threads=1, **options)
     yield loaded
     loaded.close()
 

@@ -3,9 +3,9 @@
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +17,10 @@ from solutions.core.errors import BackendUnavailable, ConfigError, ModelLoadErro
 from solutions.core.scripts import run
 from solutions.core.tensors import TensorSpec
 from solutions.phase1_basics import model_loader
-from solutions.phase1_basics.model_loader import load_model, random_inputs
+from solutions.phase1_basics.model_loader import load_model, parse_shape, random_inputs
 from solutions.phase1_basics.runtimes import Runtime, register
-from solutions.phase1_basics.runtimes.content import recognise_content
 from tests.solutions.onnx_builders import doubling, save, small_network
-
-
-def zipped(path, *names):
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in names:
-            archive.writestr(name, "x")
-    return path
+from tests.solutions.torch_builders import Doubling, network, save_pickle, save_state
 
 
 @pytest.mark.parametrize(
@@ -38,10 +31,6 @@ def zipped(path, *names):
         pytest.param(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git-LFS pointer", id="lfs"),
         pytest.param(pickle.dumps({"a": 1}), "Python pickle", id="pickle"),
         pytest.param(b"PK\x03\x04 and no end", "its end is missing", id="half-a-zip"),
-        pytest.param(b"\x1c\x00\x00\x00TFL3" + bytes(64), "TensorFlow Lite", id="tflite"),
-        pytest.param(b"\x89HDF\r\n\x1a\n" + bytes(64), "Keras HDF5", id="keras-h5"),
-        pytest.param(b'<?xml version="1.0"?>\n<net name="x" version="11">', "OpenVINO", id="openvino"),
-        pytest.param((8).to_bytes(8, "little") + b'{"a":{}}', "safetensors", id="safetensors"),
         pytest.param(b"hello, I am not a model", "no kind known", id="text"),
         pytest.param(bytes(4096), "no kind known", id="zeros"),
         pytest.param(os.urandom(0) + bytes(range(255, 0, -1)), "no kind known", id="noise"),
@@ -55,42 +44,10 @@ def test_what_is_no_onnx_is_named(tmp_path, content, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("names", "kind"),
-    [
-        (["archive/data.pkl", "archive/data/0"], "torch-weights"),
-        (["m/data.pkl", "m/code/__torch__.py"], "torchscript"),
-        (["m/archive_format", "m/models/model.json"], "torch-export"),
-        (["config.json", "model.weights.h5", "metadata.json"], "keras"),
-        (["readme.txt"], "zip"),
-    ],
-)
-def test_zips_are_told_apart(tmp_path, names, kind):
-    assert recognise_content(zipped(tmp_path / "model.onnx", *names)).kind == kind
-
-
-def test_an_onnx_file_is_known_under_any_name(tmp_path):
-    path = doubling(tmp_path / "weights.pth")
-    assert recognise_content(path).kind == "onnx"
-    load_model(path).close()
-
-
 def test_folders(tmp_path):
     doubling(tmp_path / "inside.onnx")
     with pytest.raises(ModelLoadError, match=r"is a folder.*inside\.onnx"):
         load_model(tmp_path)
-    (tmp_path / "saved_model.pb").write_bytes(b"x")
-    with pytest.raises(ModelLoadError, match="SavedModel"):
-        load_model(tmp_path)
-
-
-@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
-def test_a_truncated_file_says_so(tmp_path, share):
-    path = small_network(tmp_path / "model.onnx")
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(ModelLoadError, match="truncated ONNX model"):
-        load_model(path)
 
 
 def test_a_damaged_graph_is_one_sentence(tmp_path):
@@ -174,6 +131,39 @@ def test_external_weights_in_a_subgraph_are_seen(tmp_path):
         load_model(path)
 
 
+@pytest.mark.parametrize("suffix", ["pth", "pt", "safetensors", "onnx", "pt2"])
+def test_a_file_that_is_not_there_gets_the_command_that_makes_it(tmp_path, suffix):
+    path = tmp_path / f"resnet50.{suffix}"
+    command = f"python -m solutions.core.zoo export resnet50 --out {path} --random"
+    with pytest.raises(ModelLoadError, match=re.escape(command)):
+        load_model(path)
+    with pytest.raises(ModelLoadError, match=r"export street-small --out street-small\.pth$"):
+        load_model("street-small.pth")
+
+
+def test_an_absent_package_is_named_with_its_extra(tmp_path, monkeypatch):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(64))
+    monkeypatch.setattr(Runtime, "is_available", property(lambda runtime: False))
+    with pytest.raises(
+        BackendUnavailable, match=r'LiteRT is not installed. Install it: pip install "ml-inference\[tflite\]"'
+    ):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"), [("?,3,224,224", (None, 3, 224, 224)), ("[1, 16]", (1, 16)), ("-1,3", (None, 3)), ("5", (5,))]
+)
+def test_shapes_as_people_write_them(text, shape):
+    assert parse_shape(text) == shape
+
+
+@pytest.mark.parametrize("text", ["", "3x224", "1,,2", "1.5"])
+def test_what_is_no_shape(text):
+    with pytest.raises(ConfigError, match="is written like"):
+        parse_shape(text)
+
+
 def test_settings_are_checked(tmp_path):
     path = doubling(tmp_path / "model.onnx")
     for options, message in (
@@ -237,6 +227,25 @@ def test_command_line_describes(tmp_path, capsys):
 def test_command_line_fails_in_one_sentence(tmp_path, capsys):
     assert run(model_loader.main, ["--model", str(tmp_path / "none.onnx")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_command_line_options_of_pytorch(tmp_path, capsys):
+    path = save_pickle(Doubling(), tmp_path / "m.pkl")
+    assert run(model_loader.main, ["--model", str(path)]) == 2
+    assert "--trust-pickle" in capsys.readouterr().err
+    options = ["--trust-pickle", "--input-shape", "?,3", "--batch", "2", "--threads", "1", "--device", "cpu"]
+    assert run(model_loader.main, ["--model", str(path), *options]) == 0
+    assert "in   x: float32[?, 3]" in capsys.readouterr().out
+    path = save_state(network("squeezenet1_1"), tmp_path / "m.pth")
+    assert run(model_loader.main, ["--model", str(path), "--arch", "resnet18", "--threads", "1"]) == 2
+    assert "do not fit resnet18" in capsys.readouterr().err
+    assert run(model_loader.main, ["--list-archs"]) == 0
+    assert {"street-small", "resnet50", "vit_b_16"} <= set(capsys.readouterr().out.split())
+
+
+def test_starting_takes_no_pytorch():
+    check = "import sys, solutions.phase1_basics.model_loader; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], timeout=60).returncode == 0
 
 
 def test_it_runs_as_a_plain_file_from_anywhere(tmp_path):

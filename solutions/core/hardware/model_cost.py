@@ -102,11 +102,11 @@ def model_cost(model: str | Path | onnx.ModelProto, feeds_shapes: Mapping[str, t
         ModelLoadError: the file is missing or is no ONNX model.
         ConfigError: an unknown input, a shape that contradicts the file, or a free size that nobody fixed.
     """
-    graph = _shaped(_load(model), feeds_shapes).graph
+    graph = shaped_graph(model, feeds_shapes)
     weights = {tensor.name: (tuple(tensor.dims), tensor.data_type) for tensor in graph.initializer}
     tensors = dict(weights)
     for value in (*graph.input, *graph.value_info, *graph.output):
-        if (shape := _static_shape(value)) is not None:
+        if (shape := static_shape(value)) is not None:
             tensors[value.name] = (shape, value.type.tensor_type.elem_type)
     constant = set(weights) | {name for node in graph.node if node.op_type == "Constant" for name in node.output}
     for node in graph.node:  # in topological order: a weight may be quantised and dequantised in the graph
@@ -116,7 +116,7 @@ def model_cost(model: str | Path | onnx.ModelProto, feeds_shapes: Mapping[str, t
 
     def size(name: str) -> int:
         shape, kind = tensors.get(stored.get(name, name)) or tensors.get(name, ((0,), onnx.TensorProto.FLOAT))
-        return _bytes(shape, kind)
+        return dense_bytes(shape, kind)
 
     costs: list[NodeCost] = []
     unknown: list[str] = []
@@ -149,10 +149,15 @@ def model_cost(model: str | Path | onnx.ModelProto, feeds_shapes: Mapping[str, t
         unknown=tuple(unknown),
         input_bytes=sum(size(value.name) for value in graph.input if value.name not in weights),
         output_bytes=sum(size(value.name) for value in graph.output),
-        weight_bytes=sum(_bytes(shape, kind) for shape, kind in weights.values()),
+        weight_bytes=sum(dense_bytes(shape, kind) for shape, kind in weights.values()),
         float_bytes=2 if halves else 4,
         quantized=any(node.op_type in _QDQ or node.op_type.startswith("QLinear") for node in graph.node),
     )
+
+
+def shaped_graph(model: str | Path | onnx.ModelProto, feeds_shapes: Mapping[str, tuple[int, ...]]) -> onnx.GraphProto:
+    """The graph with functions inlined and every shape inferred from those of the inputs; raises as `model_cost`."""
+    return _shaped(_load(model), feeds_shapes).graph
 
 
 def _stored_as(graph: onnx.GraphProto) -> dict[str, str]:
@@ -210,7 +215,7 @@ def _shaped(model: onnx.ModelProto, feeds_shapes: Mapping[str, tuple[int, ...]])
                 raise ConfigError(f"input {name} is {_describe(value)} in the file, got {tuple(wanted)}")
             fixed = helper.make_tensor_type_proto(value.type.tensor_type.elem_type, wanted)
             value.type.CopyFrom(fixed)
-        if _static_shape(value) is None:
+        if static_shape(value) is None:
             raise ConfigError(f"input {name} is {_describe(value)} in the file: give its shape in feeds_shapes")
     del graph.value_info[:]  # symbols of the export would stand in the way of the sizes
     for value in graph.output:
@@ -221,7 +226,8 @@ def _shaped(model: onnx.ModelProto, feeds_shapes: Mapping[str, tuple[int, ...]])
         raise ModelLoadError(f"the shapes of the model contradict each other: {error}") from error
 
 
-def _static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
+def static_shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
+    """The sizes of a tensor, or None where one of them is free or unknown."""
     tensor = value.type.tensor_type
     if not tensor.HasField("shape") or not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
         return None
@@ -233,7 +239,7 @@ def _describe(value: onnx.ValueInfoProto) -> str:
     return f"[{', '.join(str(dim.dim_value) if dim.HasField('dim_value') else dim.dim_param or '?' for dim in dims)}]"
 
 
-def _bytes(shape: tuple[int, ...], kind: int) -> int:
+def dense_bytes(shape: tuple[int, ...], kind: int) -> int:
     """Bytes of a tensor of that ONNX element type."""
     bits = _PACKED_BITS.get(onnx.TensorProto.DataType.Name(kind)) or helper.tensor_dtype_to_np_dtype(kind).itemsize * 8
     return -(-math.prod(shape) * bits // 8)

@@ -22,7 +22,8 @@ class Plot:
     """Curves or clouds of points over a common pair of axes.
 
     `series` maps a legend to (x, y) points; a line joins them in the order given. Axes start where the data do, the y
-    axis at 0 unless `from_zero` is False. `log_x` and `log_y` want values above 0.
+    axis at 0 unless `from_zero` is False. `log_x` and `log_y` want values above 0. `lines` names the series of a
+    scatter plot that are lines all the same, such as a bound over measured points.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Plot:
     from_zero: bool = True
     log_x: bool = False
     log_y: bool = False
+    lines: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         points = [point for series in self.series.values() for point in series]
@@ -119,13 +121,14 @@ def _draw_plot(plot: Plot) -> str:
     for value in x.ticks():
         parts.append(f'<path class="grid" d="M{x(value):.1f} {ceiling}V{_HEIGHT - _BOTTOM}"/>')
         parts.append(_label(x(value), _HEIGHT - _BOTTOM + 18, f"{value:g}", "middle"))
-    for index, series in enumerate(plot.series.values()):
+    for index, (name, series) in enumerate(plot.series.items()):
         colour = f"c{index % _SERIES_COLOURS}"
         points = [(x(px), y(py)) for px, py in series]
-        if plot.kind == "line" and len(points) > 1:
+        line = plot.kind == "line" or name in plot.lines
+        if line and len(points) > 1:
             path = "L".join(f"{px:.1f} {py:.1f}" for px, py in points)
             parts.append(f'<path class="line {colour}" d="M{path}"/>')
-        if plot.kind == "scatter" or len(points) <= 60:
+        if not line or (plot.kind == "line" and len(points) <= 60):
             parts += [f'<circle class="dot {colour}" cx="{px:.1f}" cy="{py:.1f}" r="3.2"/>' for px, py in points]
     parts.append(_label((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 10, plot.x_label, "middle"))
     middle = (ceiling + _HEIGHT - _BOTTOM) / 2

@@ -30,7 +30,7 @@ DETECTORS = ("ssdlite320_mobilenet_v3_large",)
 _CHANGED_BY_WEIGHTS = ("googlenet", "inception_v3", "vit_h_14")
 
 _ONNX_LIMIT = 2**31  # bytes that one protobuf message may have
-_RECIPE = 1  # part of every cache key: raise it when an exported file changes
+_RECIPE = 2  # part of every cache key: raise it when an exported file changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +147,16 @@ def _recipe(name: str, weights: Any, load: Any) -> Recipe:
 
 
 def classifier_facts(weights: Any) -> dict[str, str]:
-    """What is to be known about a classifier, from torchvision's entry of its weights: labels, pixels, input size."""
+    """What is to be known about a classifier, from torchvision's entry of its weights: labels, pixels, sizes."""
     preset = weights.transforms()
     side = int(preset.crop_size[0])
+    resize = {"shorter_side": int(preset.resize_size[0]), "interpolation": preset.interpolation.value}
     return {
         "head": "classifier",
         "labels": ",".join(label.replace(",", ";") for label in weights.meta["categories"]),
         "pixels": _pixel_facts(preset.mean, preset.std),
         "input_hw": f"{side},{side}",
+        "resize": json.dumps(resize),
     }
 
 

@@ -25,6 +25,7 @@ class Runtime:
         module: dotted name of the module that holds the loader.
         loader: name of its function `(path, *, device, threads, **runtime_options) -> Model`.
         needs: import name of the package it stands on.
+        extra: the extra of this project that brings that package; empty for what everyone has.
     """
 
     kind: str
@@ -32,6 +33,12 @@ class Runtime:
     module: str
     loader: str
     needs: str
+    extra: str = ""
+
+    @property
+    def install(self) -> str:
+        """The command that brings what it needs."""
+        return f'pip install "ml-inference[{self.extra}]"' if self.extra else f"pip install {self.needs}"
 
     @property
     def is_available(self) -> bool:
@@ -63,4 +70,22 @@ def runtimes() -> dict[str, Runtime]:
     return dict(_RUNTIMES)
 
 
-register(Runtime("onnx", "ONNX Runtime", "solutions.phase1_basics.runtimes.onnx", "load_onnx", "onnxruntime"))
+def _register_own() -> None:
+    here = "solutions.phase1_basics.runtimes"
+    register(Runtime("onnx", "ONNX Runtime", f"{here}.onnx", "load_onnx", "onnxruntime"))
+    for kind, module, loader in (
+        ("torch-weights", "torch_weights", "load_saved"),
+        ("torch-legacy", "torch_weights", "load_saved"),
+        ("safetensors", "torch_weights", "load_safetensors"),
+        ("pickle", "torch_weights", "load_pickle"),
+        ("torchscript", "torch_script", "load_torchscript"),
+        ("torch-export", "torch_export", "load_exported"),
+    ):
+        register(Runtime(kind, "PyTorch", f"{here}.{module}", loader, "torch"))
+    for kind in ("tf-saved-model", "keras", "keras-h5", "tf-graph"):
+        register(Runtime(kind, "TensorFlow", f"{here}.tensorflow", "load_tensorflow", "tensorflow", "tensorflow"))
+    register(Runtime("tflite", "LiteRT", f"{here}.tflite", "load_tflite", "ai_edge_litert", "tflite"))
+    register(Runtime("openvino", "OpenVINO", f"{here}.openvino", "load_openvino", "openvino", "openvino"))
+
+
+_register_own()
