@@ -9,7 +9,7 @@ OUT ?= out
 EDGE := solutions/phase4_production/video_analysis/edge_inference.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types docs check bench soak yardsticks clean
+.PHONY: help setup demo test lint types docs check bench soak runtimes yardsticks clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ endif
 
 soak: $(READY) ## long runs: memory and threads over many minutes
 	$(PY) -m pytest -m soak --timeout 3600
+
+runtimes: $(READY) ## the optional runtimes: OpenVINO, TensorFlow, TFLite (1.8 GB)
+	$(PY) -m pip install --disable-pip-version-check --quiet --progress-bar off -c .ci/constraints.txt -e ".[openvino,tensorflow,tflite]"
 
 yardsticks: $(READY) ## reference trackers and scorers to compare with (without their GUI build of OpenCV)
 	$(PY) -m pip install --disable-pip-version-check --quiet --no-deps -r .ci/yardsticks.txt

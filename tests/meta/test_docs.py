@@ -57,10 +57,12 @@ def script_uses() -> list[tuple[str, tuple[str, ...]]]:
     for document in DOCUMENTS:
         for line in commands(document.read_text()):
             words = [word for word in shlex.split(line) if "=" not in word or word.startswith("-")]
+            if words[0] == "grade" and len(words) > 1:
+                words = ["python", "-m", f"tests.grader {words[1]}", *words[2:]]
             if "python" not in Path(words[0]).name:
                 continue
             if words[1] == "-m":
-                if not words[2].startswith("solutions"):
+                if not words[2].startswith(("solutions", "tests.grader")):
                     continue
                 script, rest = "-m " + words[2], words[3:]
             elif words[1].endswith(".py"):

@@ -1,0 +1,31 @@
+"""All of a is timed before all of b, so a drift decides."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from solutions.core.classroom.values import Comparison
+
+
+def compare(a, b, *, at_most=1.0, rounds=30, clock=time.perf_counter, seed=0):
+    if rounds < 1:
+        raise ValueError(f"at least one round is needed, got {rounds}")
+
+    def timed(fn):
+        start = clock()
+        fn()
+        return clock() - start
+
+    a()
+    b()
+    a_s = [timed(a) + timed(a) for _ in range(rounds)]
+    b_s = [timed(b) + timed(b) for _ in range(rounds)]
+    ratios = [b_time / a_time for a_time, b_time in zip(a_s, b_s, strict=True)]
+    drawn = np.random.default_rng(seed).choice(ratios, size=(2000, rounds))
+    low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
+    ratio = float(np.median(ratios))
+    if high <= at_most:
+        return Comparison(ratio, float(low), float(high), "pass")
+    return Comparison(ratio, float(low), float(high), "fail" if low > at_most else "inconclusive")

@@ -1,0 +1,20 @@
+"""The suffix is believed before the content is looked at."""
+
+from __future__ import annotations
+
+
+def recognise_format(path):
+    by_suffix = {".pth": "torch", ".onnx": "onnx", ".tflite": "tflite", ".h5": "hdf5", ".safetensors": "safetensors"}
+    if path.suffix in by_suffix:
+        return by_suffix[path.suffix]
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head[7:9] == b"\x00{":
+        return "safetensors"
+    if head[4:8] == b"TFL3":
+        return "tflite"
+    if head.startswith(b"PK\x03\x04"):
+        return "torch"
+    if head.startswith(b"\x89HDF"):
+        return "hdf5"
+    return "onnx" if len(head) > 1 and head[0] == 8 and 1 <= head[1] <= 30 else "unknown"

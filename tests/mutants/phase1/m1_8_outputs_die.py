@@ -1,0 +1,16 @@
+"""Outputs are freed with their last reader."""
+
+from __future__ import annotations
+
+
+def peak_activations(steps, outputs):
+    last = {step.name: index for index, step in enumerate(steps)}
+    for index, step in enumerate(steps):
+        for name in step.reads:
+            last[name] = index
+    peak, where = 0, ""
+    for now, step in enumerate(steps):
+        alive = sum(made.bytes for made in steps[: now + 1] if last[made.name] >= now)
+        if alive > peak:
+            peak, where = alive, step.name
+    return peak, where
