@@ -1,4 +1,4 @@
-"""The same work gets the same grade, however busy the machine is: half right, half wrong, again and again under load."""
+"""The same work gets the same grade however busy the machine is: half right, half wrong, again and again."""
 
 from __future__ import annotations
 
