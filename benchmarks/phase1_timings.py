@@ -126,7 +126,13 @@ def drift() -> dict[str, Any]:
         runs = [_one_drift(lambda: model.predict(feeds)) for _ in range(AB_RUNS)]
     for order in (order for run in runs[1:] for order in run.values()):
         del order["a_ms"], order["b_ms"]  # the first run is drawn, of the others the ratios are told
-    return {"model": MEDIUM, "batch": AB_BATCH, "rounds": AB_ROUNDS, "neighbours": NEIGHBOURS * usable_cores(), "runs": runs}
+    return {
+        "model": MEDIUM,
+        "batch": AB_BATCH,
+        "rounds": AB_ROUNDS,
+        "neighbours": NEIGHBOURS * usable_cores(),
+        "runs": runs,
+    }
 
 
 @contextmanager
