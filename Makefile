@@ -56,8 +56,8 @@ endif
 soak: $(READY) ## long runs: memory and threads over many minutes
 	$(PY) -m pytest -m soak --timeout 3600
 
-runtimes: $(READY) ## the optional runtimes: OpenVINO, TensorFlow, TFLite (1.8 GB)
-	$(PY) -m pip install --disable-pip-version-check --quiet --progress-bar off -c .ci/constraints.txt -e ".[openvino,tensorflow,tflite]"
+runtimes: $(READY) ## the optional runtimes: OpenVINO, TensorFlow, TFLite, TensorRT-RTX (2.0 GB)
+	$(PY) -m pip install --disable-pip-version-check --quiet --progress-bar off -c .ci/constraints.txt -e ".[openvino,tensorflow,tflite,tensorrt-rtx]"
 
 yardsticks: $(READY) ## reference trackers and scorers to compare with (without their GUI build of OpenCV)
 	$(PY) -m pip install --disable-pip-version-check --quiet --no-deps -r .ci/yardsticks.txt

@@ -143,7 +143,7 @@ def test_settings_are_checked(ir):
         ({"device": "abacus"}, "auto, cpu, gpu"),
         ({"precision": "int4"}, "f32, bf16, f16"),
         ({"hint": "speed"}, "latency, throughput"),
-        ({"streams": 2}, "options hint, precision; got streams"),
+        ({"streams": 2}, "options cache_dir, hint, precision; got streams"),
     ):
         with pytest.raises(ConfigError, match=message):
             load_openvino(ir, **options)

@@ -60,24 +60,26 @@ def export_classifier(
 
 def export_onnx(
     model: nn.Module,
-    example: torch.Tensor,
+    example: torch.Tensor | tuple[torch.Tensor, ...],
     path: Path,
     *,
     inputs: Sequence[str],
     outputs: Sequence[str],
-    sizes: dict[int, torch.export.Dim],
+    sizes: dict[int, torch.export.Dim] | tuple[dict[int, torch.export.Dim], ...],
     facts: Mapping[str, str],
+    opset: int | None = None,
 ) -> None:
     """Write one self-contained, checked ONNX file.
 
     Args:
         model: in eval mode.
-        example: an input with a batch of at least 2 (1 would be taken for a constant).
+        example: an input with a batch of at least 2 (1 would be taken for a constant), or a tuple of several.
         path: the file; written whole or not at all, so two processes may make it at once.
-        inputs: name of the input.
+        inputs: names of the inputs.
         outputs: names of the outputs.
-        sizes: the free axes of the input.
+        sizes: the free axes of the input, or of each.
         facts: key and value pairs that travel in the file's metadata.
+        opset: version of ONNX's operators; None takes the exporter's own.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -86,11 +88,12 @@ def export_onnx(
         warnings.simplefilter("ignore")  # the exporter's own deprecations are not ours to mend
         program = torch.onnx.export(
             model,
-            (example,),
+            example if isinstance(example, tuple) else (example,),
             dynamo=True,
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_shapes=(sizes,),
+            dynamic_shapes=sizes if isinstance(sizes, tuple) else (sizes,),
+            opset_version=opset,
             verbose=False,
         )
     proto = program.model_proto  # type: ignore[union-attr]
