@@ -1,0 +1,27 @@
+"""Exact rewritings that integer kernels gain from: the same numbers from fewer, or better placed, nodes."""
+
+from __future__ import annotations
+
+import onnx
+
+from solutions.phase2_optimization.quantization.rewrite_head import turn_heads
+from solutions.phase2_optimization.quantization.rewrite_maps import cascade_pools, double_by_copies
+from solutions.phase2_optimization.quantization.rewrite_stem import merge_focus, pair_columns
+
+__all__ = ["cascade_pools", "double_by_copies", "merge_focus", "pair_columns", "rewrite_for_integers", "turn_heads"]
+
+
+def rewrite_for_integers(model: onnx.ModelProto, *, channels_last: bool = True) -> dict[str, int]:
+    """How often each rewriting applied to the prepared model, which is changed in place.
+
+    Args:
+        model: float, from `preparation.prepare`.
+        channels_last: also those that pay only with ONNX Runtime's channels-last integer kernels.
+    """
+    return {
+        "focus stem": merge_focus(model),
+        "pooling cascade": cascade_pools(model),
+        "paired columns": pair_columns(model) if channels_last else 0,
+        "doubling by copies": double_by_copies(model) if channels_last else 0,
+        "channels-last head": turn_heads(model) if channels_last else 0,
+    }

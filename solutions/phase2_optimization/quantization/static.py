@@ -1,0 +1,206 @@
+"""Post-training static quantization: the recipe from a float ONNX file to an int8 one for a given runtime.
+
+    prepare -> rewrite -> equalise -> plan -> correct biases -> calibrate -> insert Q and DQ -> save
+
+Every step is a module of its own. What this file adds is their order and the choices that depend on the model: the tail
+that stays in float, and the range in front of a SiLU.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from solutions.core.errors import ConfigError
+from solutions.core.hardware.profile import detect
+from solutions.phase2_optimization.quantization.bias_correction import correct_bias
+from solutions.phase2_optimization.quantization.calibration import collect_ranges
+from solutions.phase2_optimization.quantization.equalisation import equalise
+from solutions.phase2_optimization.quantization.graph_edits import Wiring
+from solutions.phase2_optimization.quantization.preparation import prepare
+from solutions.phase2_optimization.quantization.qdq_graph import SCHEMES, insert_qdq
+from solutions.phase2_optimization.quantization.qdq_plan import WEIGHTED, QdqPlan, plan_qdq, silu_inputs
+from solutions.phase2_optimization.quantization.rewrites import rewrite_for_integers
+from solutions.phase2_optimization.quantization.static_config import StaticConfig, StaticReport
+
+__all__ = [
+    "StaticConfig",
+    "StaticReport",
+    "calibrated_ranges",
+    "needs_reduced_range",
+    "plan_model",
+    "quantize_static",
+    "tail_nodes",
+]
+
+_DEFAULT = StaticConfig()
+_BIAS_SAMPLES = 16  # means settle long before ranges do
+
+
+def quantize_static(
+    source: str | Path,
+    out: str | Path,
+    feeds: Iterable[Mapping[str, np.ndarray]],
+    config: StaticConfig = _DEFAULT,
+) -> StaticReport:
+    """The report on the QDQ file written to `out`; the file appears whole or not at all.
+
+    Whether it is faster and accurate enough is not known here: measure it.
+
+    Args:
+        source: a float32 ONNX file.
+        out: where to write.
+        feeds: samples of what the model will see, input name -> array; read once, one at a time.
+        config: the choices.
+
+    Raises:
+        ModelLoadError: the file cannot be read, prepared or run, or is quantized already.
+        ConfigError: no sample or one that does not fit, a name in keep_float that the model lacks, nothing to quantize,
+            or `out` cannot be written.
+    """
+    config = replace(config, reduce_range=needs_reduced_range() if config.reduce_range is None else config.reduce_range)
+    scheme = replace(SCHEMES[config.target], per_channel=config.per_channel, reduce_range=bool(config.reduce_range))
+    model = prepare(source)
+    counts = rewrite_for_integers(model, channels_last=config.target == "onnxruntime") if config.rewrite else {}
+    equalised = equalise(model) if config.equalise else 0
+    plan = plan_model(model, config)
+    if not plan.weighted:
+        raise ConfigError(f"{source} has no Conv, MatMul or Gemm to quantize: keep it in float")
+
+    counted = _Counted(feeds, config.max_samples)
+    samples: Iterable[Mapping[str, np.ndarray]] = iter(counted)
+    corrected = 0
+    if config.correct_bias:
+        first = list(islice(samples, _BIAS_SAMPLES))
+        corrected = correct_bias(
+            model,
+            plan.weighted,
+            first,
+            per_channel=scheme.per_channel,
+            reduce_range=scheme.reduce_range,
+            threads=config.threads,
+        )
+        samples = chain(first, samples)
+    result = insert_qdq(model, plan, calibrated_ranges(model, plan.tensors, samples, config), scheme)
+    _save(result, Path(out))
+    kinds = {node.name: node.op_type for node in model.graph.node}
+    done = plan.workers if scheme.code_outputs else plan.weighted
+    return StaticReport(
+        path=Path(out),
+        config=config,
+        quantized=dict(Counter(kinds[name] for name in done)),
+        kept_float=tuple(name for name, kind in kinds.items() if kind in WEIGHTED and name not in plan.weighted),
+        samples=counted.seen,
+        rewrites=counts,
+        equalised=equalised,
+        corrected=corrected,
+        bytes_before=Path(source).stat().st_size,
+        bytes_after=Path(out).stat().st_size,
+    )
+
+
+def plan_model(model: onnx.ModelProto, config: StaticConfig) -> QdqPlan:
+    """The plan for a prepared and rewritten model; raises ConfigError for unknown names in keep_float."""
+    names = {node.name for node in model.graph.node}
+    for name in config.keep_float:
+        if name not in names:
+            raise ConfigError(f"keep_float names {name}, which is no node of the model, e.g. {min(names, default='')}")
+    kept = {*config.keep_float, *tail_nodes(model, config.tail)}
+    return plan_qdq(model, keep_float=kept, share_concat=config.share_concat)
+
+
+def tail_nodes(model: onnx.ModelProto, tail: str = "decode") -> set[str]:
+    """Names of the nodes between the last layers with weights and the outputs; with "predictions", of these layers too.
+
+    Nothing is tail where the way back from an output meets no such layer, or where it is the output itself.
+    """
+    if tail == "none":
+        return set()
+    wiring = Wiring(model.graph)
+    found: set[str] = set()
+    waiting = sorted(wiring.outputs)
+    while waiting:
+        node = wiring.makers.get(waiting.pop())
+        if node is None or node.name in found:
+            continue
+        if node.op_type in WEIGHTED:
+            if tail == "predictions":
+                found.add(node.name)
+            continue
+        found.add(node.name)
+        waiting.extend(node.input)
+    return found
+
+
+def needs_reduced_range() -> bool:
+    """True on an x86 processor without VNNI, whose 16-bit sums of products saturate with 8-bit weights."""
+    profile = detect()
+    return profile.machine in ("x86_64", "AMD64") and not profile.has("VNNI")
+
+
+def calibrated_ranges(
+    model: onnx.ModelProto,
+    tensors: Collection[str],
+    feeds: Iterable[Mapping[str, np.ndarray]],
+    config: StaticConfig,
+) -> dict[str, tuple[float, float]]:
+    """The range of each tensor of a prepared model: the observer's, but for inputs and in front of SiLU.
+
+    Inputs keep their full range, because pictures have no outliers; what only a SiLU reads is cut at `silu_floor`.
+    Raises as `calibration.collect_ranges`.
+    """
+    watched = _Watched(feeds)
+    ranges = collect_ranges(model, tensors, watched, config.observer, config.threads)
+    ranges.update({name: span for name, span in watched.ranges.items() if name in ranges})
+    for name in silu_inputs(model) & ranges.keys() if config.silu_floor else ():
+        low, high = ranges[name]
+        ranges[name] = (max(low, -config.silu_floor), max(high, -config.silu_floor))
+    return ranges
+
+
+class _Counted:
+    """The first `most` samples, counted as they pass."""
+
+    def __init__(self, feeds: Iterable[Mapping[str, np.ndarray]], most: int) -> None:
+        self._rest = islice(feeds, most)
+        self.seen = 0
+
+    def __iter__(self) -> Iterator[Mapping[str, np.ndarray]]:
+        for sample in self._rest:
+            self.seen += 1
+            yield sample
+
+
+class _Watched:
+    """Samples whose float inputs have their full ranges noted as they pass."""
+
+    def __init__(self, feeds: Iterable[Mapping[str, np.ndarray]]) -> None:
+        self._feeds = feeds
+        self.ranges: dict[str, tuple[float, float]] = {}
+
+    def __iter__(self) -> Iterator[Mapping[str, np.ndarray]]:
+        for sample in self._feeds:
+            for name, array in sample.items():
+                if array.dtype.kind == "f" and array.size:
+                    low, high = self.ranges.get(name, (np.inf, -np.inf))
+                    self.ranges[name] = (min(low, float(array.min())), max(high, float(array.max())))
+            yield sample
+
+
+def _save(model: onnx.ModelProto, out: Path) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".making-") as workshop:
+            made = Path(workshop) / out.name
+            onnx.save(model, made)
+            os.replace(made, out)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written: {error.strerror or error}. Choose another place.") from error
