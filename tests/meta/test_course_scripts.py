@@ -22,9 +22,12 @@ ROOT = Path(__file__).parents[2]
 TEMPLATES = {
     "phase1_basics/template_model_loader.py": "1.1 recognise_format",
     "phase1_basics/template_profiler.py": "1.6 measure",  # the first one that its script calls
+    "phase2_optimization/template_compilation.py": "2.9 export_dynamic",  # this network has no batch norm to fold
 }
+QUANTIZATION = "phase2_optimization/template_quantization.py"  # brings its own model
 STREET = str(ROOT / "solutions/core/zoo/weights/street-small.onnx")  # a detector
 TWINS = "solutions/phase1_basics/template_solutions"
+TWINS_2 = "solutions/phase2_optimization/template_solutions"
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,12 @@ def test_unwritten_template_names_the_exercise(run_script, model, script, missin
     assert code == 2
     number = missing.split()[0]
     assert said == f"error: not written yet: exercise {missing}: {script}. Stuck? grade hint {number}\n"
+
+
+def test_unwritten_quantization_names_the_exercise(run_script):
+    code, _, said = run_script(QUANTIZATION)
+    assert code == 2
+    assert said == f"error: not written yet: exercise 2.7 place_codes: {QUANTIZATION}. Stuck? grade hint 2.7\n"
 
 
 @pytest.mark.parametrize("script", TEMPLATES)
@@ -144,3 +153,39 @@ def test_filled_in_profiler_as_a_plain_file_from_elsewhere(tmp_path, model):
     assert (done.returncode, done.stderr) == (0, "")
     for part in ("first inference", "nearest-rank", "linear", "GFLOP/s", "Conv2d", "activations:", "channels_last"):
         assert part in done.stdout
+
+
+def test_filled_in_quantization(run_script):
+    code, out, said = run_script(f"{TWINS_2}/quantization.py", "--pictures", 48, "--rounds", 2)
+    assert (code, said) == (0, "")
+    first, second, *_, last = out.splitlines()
+    assert first == "street-classifier: 8 activations and 7 weights get codes"
+    assert second.startswith("classes in integers: ")
+    assert last.startswith("at most 1 point lost and at least 1.2 times as fast: ")
+    right = {words[0]: float(words[1].rstrip("%")) for line in out.splitlines() if len(words := line.split()) == 3}
+    assert right["float32"] > 95
+    assert right["int8"] > right["float32"] - 3  # one of 48 crops is 2 points
+
+
+@pytest.mark.parametrize("option", ["--pictures", "--rounds", "--share"])
+def test_quantization_refuses_in_one_sentence(run_script, option):
+    code, _, said = run_script(f"{TWINS_2}/quantization.py", option, 0)
+    assert code == 2
+    assert said == "error: --pictures must be at least 2, --rounds at least 1, and --share above 0 and at most 1\n"
+
+
+def test_filled_in_compilation_as_a_plain_file_from_elsewhere(tmp_path):
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
+    command = [sys.executable, str(ROOT / TWINS_2 / "compilation.py"), "--model", "resnet18.pth", "--out", "net.onnx"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "20 batch norms folded",
+        "exported: 46.8 MB",
+        "batch 3 at most",
+        "simplified: 49 nodes",
+        "arena: 6.42 MB",
+    ):
+        assert part in done.stdout
+    assert (tmp_path / "net.onnx").is_file()

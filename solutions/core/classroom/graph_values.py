@@ -1,0 +1,40 @@
+"""The values that the exercises on quantization and compilation take and hand back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INTEGER_OPS = ("Conv", "MatMul", "Add")  # what runs in integers where its inputs have codes
+PASSING_OPS = ("MaxPool", "Reshape", "Transpose")  # what moves codes about and makes no new values
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """How real numbers become integers: real = scale * (code - zero_point), with least <= code <= most."""
+
+    scale: float
+    zero_point: int
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operation of a graph: it reads tensors in the order that its `op` wants and makes one, known by its `name`.
+
+    A Conv reads its input, its weight and, if it has one, its bias.
+    """
+
+    name: str
+    op: str
+    reads: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A tensor of `bytes` that must be in memory from step `first` to step `last`, both included."""
+
+    name: str
+    bytes: int
+    first: int
+    last: int

@@ -1,0 +1,14 @@
+"""The values are divided in place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def quantize(values, scales, zero_points, axis, dtype):
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    values /= np.reshape(scales, shape).astype(values.dtype)
+    real = np.rint(values) + np.reshape(zero_points, shape)
+    codes: np.ndarray = np.clip(real, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
+    return codes

@@ -1,0 +1,26 @@
+"""The gradient is 0 at the least and the greatest code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def fake_quantize(values, code):
+    class RoundTrip(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+            rounded = torch.round(values / code.scale) + code.zero_point
+            kept = rounded.clamp(code.least, code.most)
+            ctx.save_for_backward((rounded > code.least) & (rounded < code.most))
+            return (kept - code.zero_point) * code.scale
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+            (inside,) = ctx.saved_tensors
+            passed: torch.Tensor = gradients[0] * inside
+            return passed
+
+    made: torch.Tensor = RoundTrip.apply(values)
+    return made

@@ -1,0 +1,25 @@
+"""The gradient passes everywhere: a straight-through estimator without clipping."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def fake_quantize(values, code):
+    class RoundTrip(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+            rounded = torch.round(values / code.scale) + code.zero_point
+            kept = rounded.clamp(code.least, code.most)
+            ctx.save_for_backward(rounded == kept)
+            return (kept - code.zero_point) * code.scale
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+            passed = gradients[0]
+            return passed
+
+    made: torch.Tensor = RoundTrip.apply(values)
+    return made

@@ -1,0 +1,14 @@
+"""The bias is coded in the weight's scale alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def integer_linear(x, x_code, weight, scales, bias, y_code):
+    unit = x_code.scale * np.asarray(scales, np.float64)
+    sums = (x.astype(np.int32) - x_code.zero_point) @ weight.astype(np.int32).T
+    sums += np.rint(bias / np.asarray(scales)).astype(np.int32)
+    real = np.rint(sums * (unit / y_code.scale)) + y_code.zero_point
+    codes: np.ndarray = np.clip(real, y_code.least, y_code.most).astype(np.uint8)
+    return codes

@@ -1,0 +1,13 @@
+"""The bias is added unrounded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def integer_linear(x, x_code, weight, scales, bias, y_code):
+    unit = x_code.scale * np.asarray(scales, np.float64)
+    sums = (x.astype(np.int32) - x_code.zero_point) @ weight.astype(np.int32).T
+    real = np.rint((sums + bias / unit) * (unit / y_code.scale)) + y_code.zero_point
+    codes: np.ndarray = np.clip(real, y_code.least, y_code.most).astype(np.uint8)
+    return codes
