@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from solutions.core.measure.metrics import LatencySummary
 from solutions.core.measure.report import Cell
-from solutions.phase1_basics.profiling.layer_table import matched
+from solutions.phase1_basics.profiling.layer_table import LayerPass, matched
 from solutions.phase1_basics.profiling.report import Layers, ProfileReport, energy_sentence, overhead_sentence
 from solutions.phase1_basics.profiling.roofline import RooflinePoint
 
@@ -30,7 +30,7 @@ def tables(report: ProfileReport, *, top: int = 15) -> list[Table]:
     if report.layers is not None:
         found += [_layers(report.layers, top), _roofline(report.layers)]
         if report.rival is not None:
-            found.append(_rival(report, top))
+            found.append(_rival(report.layers, report.rival, top))
     elif "layers" in report.notes:
         found.append(Table("Layers", report.notes["layers"]))
     found += [_memory(report), _comparison(report)]
@@ -123,18 +123,14 @@ def _roofline(layers: Layers) -> Table:
     return Table("Roofline", text)
 
 
-def _rival(report: ProfileReport, top: int) -> Table:
-    assert report.layers is not None  # tables() asks for it only then
-    assert report.rival is not None
-    pairs = matched(report.layers.found, report.rival)
+def _rival(layers: Layers, rival: LayerPass, top: int) -> Table:
+    pairs = matched(layers.found, rival)
     slowest = sorted(pairs, key=lambda pair: -pair[1])[:top]
     text = (
         f"{len(pairs)} layers have the same name in both; ONNX Runtime fuses a convolution with what follows it\n"
         "two passes, one after the other: a hint where to look, no ratio to quote"
     )
-    return Table(
-        "The same layers in ONNX Runtime", text, ("layer", f"{report.layers.source} ms", "ONNX Runtime ms"), slowest
-    )
+    return Table("The same layers in ONNX Runtime", text, ("layer", f"{layers.source} ms", "ONNX Runtime ms"), slowest)
 
 
 def _memory(report: ProfileReport) -> Table:

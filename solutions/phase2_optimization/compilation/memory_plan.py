@@ -114,13 +114,12 @@ def plan_lifetimes(lifetimes: Sequence[Lifetime], *, alignment: int = ALIGNMENT,
         raise ConfigError(f"alignment must be a power of two, got {alignment}")
     rounded = [Lifetime(life.name, -(-life.bytes // alignment) * alignment, life.born, life.last) for life in lifetimes]
     bound, _ = peak_by_liveness(rounded)
-    best: tuple[int, str, dict[str, int], list[Lifetime]] | None = None
+    tried = []
     for order, key in _ORDERS.items():
         placed = sorted(rounded, key=key)
         offsets, size = place(placed)
-        if best is None or size < best[0]:
-            best = size, order, offsets, placed
-    assert best is not None  # there are orders
+        tried.append((size, order, offsets, placed))
+    best = min(tried, key=lambda plan: plan[0])
     if best[0] > bound:
         best = _improved(best, bound)
     size, order, offsets, _ = best

@@ -39,7 +39,8 @@ def turn_heads(model: onnx.ModelProto) -> int:
             wiring.makers.get(node.input[0]) if node is not None and node.op_type == "Reshape" else None
             for node in flat
         ]
-        if any(node is None or node.op_type != "Concat" or attribute(node, "axis") != 1 for node in levels):
+        joins = [node for node in levels if node is not None and node.op_type == "Concat"]
+        if len(joins) != len(levels) or any(attribute(node, "axis") != 1 for node in joins):
             continue
         shapes = [
             wiring.value(node.input[1]) for node in flat if node is not None and node.input[1] in wiring.constants
@@ -47,8 +48,7 @@ def turn_heads(model: onnx.ModelProto) -> int:
         if len(shapes) != len(flat) or any(len(shape) != 3 or shape[2] != -1 for shape in shapes):
             continue
         rows = []
-        for level, shape in zip(levels, shapes, strict=True):
-            assert level is not None
+        for level, shape in zip(joins, shapes, strict=True):
             maps = [_channels_last(graph, name, wiring, taken) for name in level.input]
             rows.append(append_node(graph, taken, "Concat", maps, f"{level.output[0]}_last", axis=3))
             order = fresh_name(taken, f"{level.output[0]}_rows_shape")

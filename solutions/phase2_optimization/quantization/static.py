@@ -8,8 +8,6 @@ that stays in float, and the range in front of a SiLU.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -29,6 +27,7 @@ from solutions.phase2_optimization.quantization.preparation import prepare
 from solutions.phase2_optimization.quantization.qdq_graph import SCHEMES, insert_qdq
 from solutions.phase2_optimization.quantization.qdq_plan import WEIGHTED, QdqPlan, plan_qdq, silu_inputs
 from solutions.phase2_optimization.quantization.rewrites import rewrite_for_integers
+from solutions.phase2_optimization.quantization.saving import save_model
 from solutions.phase2_optimization.quantization.static_config import StaticConfig, StaticReport
 
 __all__ = [
@@ -90,7 +89,7 @@ def quantize_static(
         )
         samples = chain(first, samples)
     result = insert_qdq(model, plan, calibrated_ranges(model, plan.tensors, samples, config), scheme)
-    _save(result, Path(out))
+    save_model(result, out)
     kinds = {node.name: node.op_type for node in model.graph.node}
     done = plan.workers if scheme.code_outputs else plan.weighted
     return StaticReport(
@@ -193,14 +192,3 @@ class _Watched:
                     low, high = self.ranges.get(name, (np.inf, -np.inf))
                     self.ranges[name] = (min(low, float(array.min())), max(high, float(array.max())))
             yield sample
-
-
-def _save(model: onnx.ModelProto, out: Path) -> None:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".making-") as workshop:
-            made = Path(workshop) / out.name
-            onnx.save(model, made)
-            os.replace(made, out)
-    except OSError as error:
-        raise ConfigError(f"{out} cannot be written: {error.strerror or error}. Choose another place.") from error
