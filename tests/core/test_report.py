@@ -11,7 +11,7 @@ from solutions.core.errors import ConfigError
 from solutions.core.hardware.profile import detect
 from solutions.core.measure.report import host_record, render_table, versions_record
 from solutions.core.measure.report_html import Bars, Plot, Section, render_html, write_html
-from solutions.core.measure.report_svg import draw, ticks
+from solutions.core.measure.report_svg import draw, scatter, ticks
 
 
 def test_host_record_is_json_and_holds_no_machine_name(tmp_path):
@@ -67,6 +67,15 @@ SECTIONS = [
             Plot("Line", "load", "p99 (ms)", {"one": [(0, 1), (1, 3)], "two": [(0, 2), (1, 2)]}),
             Plot("Cloud", "GMAC", "ms", {"m": [(0.01, 1), (10, 100)]}, kind="scatter", log_x=True, log_y=True),
             Plot("Point", "x", "y", {"only": [(1, 1)]}, from_zero=False),
+            scatter(
+                "Named",
+                "ms",
+                "agreement",
+                {
+                    "a": {"int8 on a runtime with a long name": (2, 0.9), "same place": (2, 0.9), "left": (1, 0.9)},
+                    "b": {},
+                },
+            ),
             Bars("Bars", "ms", {"fp32": 35.0, "int8 <U8S8>": 10.0}, whiskers={"fp32": (33.0, 40.0)}),
             Bars("Zero", "ms", {"nothing": 0.0}),
         ],
@@ -81,7 +90,7 @@ def test_page_is_self_contained_and_escaped():
     assert "http" not in page.replace("http-equiv", "")
     assert "src=" not in page
     assert "prefers-color-scheme:dark" in page
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 6
 
 
 @pytest.mark.parametrize("plot", SECTIONS[1].plots, ids=lambda plot: plot.title)
@@ -96,8 +105,17 @@ def test_svg_is_well_formed_and_stays_inside_its_frame(plot):
 
 
 def test_bars_are_to_scale():
-    first, second = ET.fromstring(draw(SECTIONS[1].plots[3])).iter("rect")
+    first, second = ET.fromstring(draw(SECTIONS[1].plots[4])).iter("rect")
     assert float(first.get("width")) / float(second.get("width")) == pytest.approx(3.5, rel=0.01)
+
+
+def test_points_have_names_that_do_not_meet():
+    texts = ET.fromstring(draw(SECTIONS[1].plots[3])).iter("text")
+    places = {text.text: (float(text.get("x")), float(text.get("y")), text.get("text-anchor")) for text in texts}
+    long, same = places["int8 on a runtime with a long name"], places["same place"]
+    assert abs(long[1] - same[1]) >= 12
+    assert long[2] == "end"  # no room to the right of the last point
+    assert places["left"][2] == "start"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +147,7 @@ def test_page_is_written_whole_or_not_at_all(tmp_path):
         pytest.param(lambda: Plot("p", "x", "y", {}), id="no-series"),
         pytest.param(lambda: Plot("p", "x", "y", {"a": [(0, 1)]}, log_x=True), id="log-of-zero"),
         pytest.param(lambda: Plot("p", "x", "y", {"a": [(0, float("nan"))]}), id="nan"),
+        pytest.param(lambda: Plot("p", "x", "y", {"a": [(0, 1)]}, names={"a": []}), id="point-without-name"),
         pytest.param(lambda: Bars("b", "x", {}), id="no-bars"),
         pytest.param(lambda: Bars("b", "x", {"a": -1.0}), id="negative-bar"),
         pytest.param(lambda: Section("s", columns=["x"], rows=[[1, 2]]), id="ragged-row"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
@@ -12,6 +12,7 @@ from solutions.core.errors import ConfigError
 
 _WIDTH, _HEIGHT = 720, 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 20, 52
+_CHARACTER = 6.5  # about the width of one in 12 px text; no font is at hand to measure it
 _SERIES_COLOURS = 6  # classes c0..c5 of the page's style sheet
 
 Point = tuple[float, float]
@@ -23,7 +24,8 @@ class Plot:
 
     `series` maps a legend to (x, y) points; a line joins them in the order given. Axes start where the data do, the y
     axis at 0 unless `from_zero` is False. `log_x` and `log_y` want values above 0. `lines` names the series of a
-    scatter plot that are lines all the same, such as a bound over measured points.
+    scatter plot that are lines all the same, such as a bound over measured points. `names` holds, for a series, what
+    to write beside each of its points.
     """
 
     title: str
@@ -35,8 +37,12 @@ class Plot:
     log_x: bool = False
     log_y: bool = False
     lines: Sequence[str] = ()
+    names: Mapping[str, Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
+        for name, labels in (self.names or {}).items():
+            if name not in self.series or len(labels) != len(self.series[name]):
+                raise ConfigError(f"plot {self.title!r} names {len(labels)} points of {name!r}, which it does not have")
         points = [point for series in self.series.values() for point in series]
         if not points:
             raise ConfigError(f"plot {self.title!r} has no points")
@@ -60,6 +66,26 @@ class Bars:
             raise ConfigError(f"plot {self.title!r} has no bars")
         if not all(math.isfinite(value) and value >= 0 for value in self.values.values()):
             raise ConfigError(f"bars of {self.title!r} must be finite and >= 0, got {self.values}")
+
+
+def scatter(
+    title: str, x_label: str, y_label: str, points: Mapping[str, Mapping[str, Point]], *, log_x: bool = False
+) -> Plot:
+    """A plot with one named dot per point: legend -> name -> (x, y). Both axes start where the data do.
+
+    Groups without points are left out; a single group needs no legend and gets none.
+    """
+    groups = {group: named for group, named in points.items() if named}
+    return Plot(
+        title,
+        x_label,
+        y_label,
+        {group: list(named.values()) for group, named in groups.items()},
+        kind="scatter",
+        from_zero=False,
+        log_x=log_x,
+        names={group: list(named) for group, named in groups.items()},
+    )
 
 
 def draw(plot: Plot | Bars) -> str:
@@ -130,10 +156,39 @@ def _draw_plot(plot: Plot) -> str:
             parts.append(f'<path class="line {colour}" d="M{path}"/>')
         if not line or (plot.kind == "line" and len(points) <= 60):
             parts += [f'<circle class="dot {colour}" cx="{px:.1f}" cy="{py:.1f}" r="3.2"/>' for px, py in points]
+    named = [
+        (x(px), y(py), label)
+        for name, labels in (plot.names or {}).items()
+        for (px, py), label in zip(plot.series[name], labels, strict=True)
+    ]
+    parts += _point_names(named, ceiling)
     parts.append(_label((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 10, plot.x_label, "middle"))
     middle = (ceiling + _HEIGHT - _BOTTOM) / 2
     parts.append(f'<g transform="rotate(-90 14 {middle})">{_label(14, middle, plot.y_label, "middle")}</g>')
     return _svg(plot.title, _HEIGHT, parts)
+
+
+def _point_names(named: Sequence[tuple[float, float, str]], ceiling: float) -> list[str]:
+    """Text beside points: to the right where it fits, else to the left; moved up or down where another text stands."""
+    parts: list[str] = []
+    taken: list[tuple[float, float, float]] = []  # left end, right end, baseline
+    for px, py, text in sorted(named, key=lambda point: (point[1], point[0])):
+        width = _CHARACTER * len(text)
+        to_left = px + 8 + width > _WIDTH
+        start = px - 8 - width if to_left else px + 8
+        free = [
+            shift
+            for shift in (0, 12, -12, 24, -24, 36, -36, 48, -48)
+            if ceiling < py + 4 + shift < _HEIGHT - _BOTTOM + 4
+            and not any(
+                left < start + width and start < right and abs(base - (py + 4 + shift)) < 12
+                for left, right, base in taken
+            )
+        ]
+        base = py + 4 + (free[0] if free else 0)
+        taken.append((start, start + width, base))
+        parts.append(_label(px - 8 if to_left else px + 8, base, text, "end" if to_left else "start"))
+    return parts
 
 
 def _legend(names: Sequence[str]) -> tuple[list[str], float]:
@@ -141,7 +196,7 @@ def _legend(names: Sequence[str]) -> tuple[list[str], float]:
     parts = []
     x, y = float(_LEFT), float(_TOP)
     for index, name in enumerate(names):
-        width = 30 + 6.5 * len(name)  # about the width of 12 px text; no font is at hand to measure it
+        width = 30 + _CHARACTER * len(name)
         if x + width > _WIDTH - _RIGHT and x > _LEFT:
             x, y = float(_LEFT), y + 18
         parts.append(f'<circle class="dot c{index % _SERIES_COLOURS}" cx="{x + 5:.1f}" cy="{y - 4}" r="5"/>')
