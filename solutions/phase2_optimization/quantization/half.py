@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper, version_converter
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from solutions.core.errors import ModelLoadError
 from solutions.phase2_optimization.quantization.calibration import collect_ranges
 from solutions.phase2_optimization.quantization.graph_edits import (
     drop_unused,
@@ -29,7 +28,7 @@ from solutions.phase2_optimization.quantization.graph_edits import (
 )
 from solutions.phase2_optimization.quantization.half_plan import KEEP_OPS, HalfPlan, half_slots, plan_half
 from solutions.phase2_optimization.quantization.half_types import HalfType, half_type
-from solutions.phase2_optimization.quantization.preparation import prepare
+from solutions.phase2_optimization.quantization.preparation import prepare, raise_opset
 from solutions.phase2_optimization.quantization.saving import save_model
 
 
@@ -113,7 +112,7 @@ def to_half(
 ) -> tuple[onnx.ModelProto, HalfReport]:
     """The 16-bit model, not written, and the report; as `convert_half`."""
     half = half_type(config.dtype)
-    model = _at_opset(prepare(source), half)
+    model = raise_opset(prepare(source), half.opset)  # the first that defines its operators for this type
     ranges = None
     if feeds is not None:
         floats = plan_half(model, half).floats
@@ -225,19 +224,3 @@ def _redirect_bodies(node: NodeProto, names: Mapping[str, str]) -> None:
             redirect(body.node, names)
             for inner in body.node:
                 _redirect_bodies(inner, names)
-
-
-def _at_opset(model: onnx.ModelProto, half: HalfType) -> onnx.ModelProto:
-    """The model in an opset that defines its operators for this type (BF16 convolutions came with 22)."""
-    have = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    if have >= half.opset:
-        return model
-    facts = {entry.key: entry.value for entry in model.metadata_props}
-    try:
-        model = version_converter.convert_version(model, half.opset)
-    except Exception as error:  # the converter raises RuntimeError and what its C++ code throws
-        raise ModelLoadError(f"the model cannot be brought to opset {half.opset}: {error}") from error
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, facts)
-    model.ir_version = max(model.ir_version, 10)
-    return model

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -24,16 +24,20 @@ from solutions.phase2_optimization.quantization.calibration import collect_range
 from solutions.phase2_optimization.quantization.equalisation import equalise
 from solutions.phase2_optimization.quantization.graph_edits import Wiring
 from solutions.phase2_optimization.quantization.preparation import prepare
-from solutions.phase2_optimization.quantization.qdq_graph import SCHEMES, insert_qdq
+from solutions.phase2_optimization.quantization.qdq_graph import insert_qdq
 from solutions.phase2_optimization.quantization.qdq_plan import WEIGHTED, QdqPlan, plan_qdq, silu_inputs
+from solutions.phase2_optimization.quantization.qdq_scheme import SCHEMES, QdqScheme
 from solutions.phase2_optimization.quantization.rewrites import rewrite_for_integers
 from solutions.phase2_optimization.quantization.saving import save_model
 from solutions.phase2_optimization.quantization.static_config import StaticConfig, StaticReport
 
 __all__ = [
+    "BIAS_SAMPLES",
     "StaticConfig",
+    "StaticDraft",
     "StaticReport",
     "calibrated_ranges",
+    "draft_static",
     "needs_reduced_range",
     "plan_model",
     "quantize_static",
@@ -41,7 +45,7 @@ __all__ = [
 ]
 
 _DEFAULT = StaticConfig()
-_BIAS_SAMPLES = 16  # means settle long before ranges do
+BIAS_SAMPLES = 16  # means settle long before ranges do
 
 
 def quantize_static(
@@ -65,45 +69,72 @@ def quantize_static(
         ConfigError: no sample or one that does not fit, a name in keep_float that the model lacks, nothing to quantize,
             or `out` cannot be written.
     """
-    config = replace(config, reduce_range=needs_reduced_range() if config.reduce_range is None else config.reduce_range)
-    scheme = replace(SCHEMES[config.target], per_channel=config.per_channel, reduce_range=bool(config.reduce_range))
+    counted = _Counted(feeds, config.max_samples)
+    samples: Iterable[Mapping[str, np.ndarray]] = iter(counted)
+    first = list(islice(samples, BIAS_SAMPLES)) if config.correct_bias else []
+    draft = draft_static(source, config, first)
+    ranges = calibrated_ranges(draft.model, draft.plan.tensors, chain(first, samples), draft.config)
+    save_model(insert_qdq(draft.model, draft.plan, ranges, draft.scheme), out)
+    kinds = {node.name: node.op_type for node in draft.model.graph.node}
+    weighted = draft.plan.weighted
+    done = draft.plan.workers if draft.scheme.code_outputs else weighted
+    return StaticReport(
+        path=Path(out),
+        config=draft.config,
+        quantized=dict(Counter(kinds[name] for name in done)),
+        kept_float=tuple(name for name, kind in kinds.items() if kind in WEIGHTED and name not in weighted),
+        samples=counted.seen,
+        rewrites=draft.rewrites,
+        equalised=draft.equalised,
+        corrected=draft.corrected,
+        bytes_before=Path(source).stat().st_size,
+        bytes_after=Path(out).stat().st_size,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StaticDraft:
+    """A float model that waits for ranges.
+
+    Attributes:
+        model: prepared, rewritten, equalised, biases corrected.
+        plan: what to code in it.
+        config: the choices, with reduce_range decided.
+        scheme: the types.
+        rewrites, equalised, corrected: counts for the report.
+    """
+
+    model: onnx.ModelProto
+    plan: QdqPlan
+    config: StaticConfig
+    scheme: QdqScheme
+    rewrites: Mapping[str, int]
+    equalised: int
+    corrected: int
+
+
+def draft_static(
+    source: str | Path, config: StaticConfig, first: Iterable[Mapping[str, np.ndarray]] = ()
+) -> StaticDraft:
+    """All steps up to the calibration; `first` are the samples that bias correction learns from.
+
+    Raises:
+        ModelLoadError, ConfigError: as `quantize_static`.
+    """
+    reduce_range = needs_reduced_range() if config.reduce_range is None else config.reduce_range
+    config = replace(config, reduce_range=reduce_range)
+    scheme = replace(SCHEMES[config.target], per_channel=config.per_channel, reduce_range=reduce_range)
     model = prepare(source)
     counts = rewrite_for_integers(model, channels_last=config.target == "onnxruntime") if config.rewrite else {}
     equalised = equalise(model) if config.equalise else 0
     plan = plan_model(model, config)
     if not plan.weighted:
         raise ConfigError(f"{source} has no Conv, MatMul or Gemm to quantize: keep it in float")
-
-    counted = _Counted(feeds, config.max_samples)
-    samples: Iterable[Mapping[str, np.ndarray]] = iter(counted)
     corrected = 0
     if config.correct_bias:
-        first = list(islice(samples, _BIAS_SAMPLES))
-        corrected = correct_bias(
-            model,
-            plan.weighted,
-            first,
-            per_channel=scheme.per_channel,
-            reduce_range=scheme.reduce_range,
-            threads=config.threads,
-        )
-        samples = chain(first, samples)
-    result = insert_qdq(model, plan, calibrated_ranges(model, plan.tensors, samples, config), scheme)
-    save_model(result, out)
-    kinds = {node.name: node.op_type for node in model.graph.node}
-    done = plan.workers if scheme.code_outputs else plan.weighted
-    return StaticReport(
-        path=Path(out),
-        config=config,
-        quantized=dict(Counter(kinds[name] for name in done)),
-        kept_float=tuple(name for name, kind in kinds.items() if kind in WEIGHTED and name not in plan.weighted),
-        samples=counted.seen,
-        rewrites=counts,
-        equalised=equalised,
-        corrected=corrected,
-        bytes_before=Path(source).stat().st_size,
-        bytes_after=Path(out).stat().st_size,
-    )
+        codes = {"per_channel": scheme.per_channel, "reduce_range": scheme.reduce_range}
+        corrected = correct_bias(model, plan.weighted, first, **codes, threads=config.threads)
+    return StaticDraft(model, plan, config, scheme, counts, equalised, corrected)
 
 
 def plan_model(model: onnx.ModelProto, config: StaticConfig) -> QdqPlan:

@@ -9,19 +9,15 @@ from typing import Protocol
 
 import onnx
 
-from solutions.core.errors import ConfigError
-from solutions.phase2_optimization.quantization.bias_correction import correct_bias
 from solutions.phase2_optimization.quantization.dynamic import DynamicConfig, to_dynamic
-from solutions.phase2_optimization.quantization.equalisation import equalise
 from solutions.phase2_optimization.quantization.half import HalfConfig, to_half
 from solutions.phase2_optimization.quantization.preparation import prepare
 from solutions.phase2_optimization.quantization.qdq_graph import insert_qdq
-from solutions.phase2_optimization.quantization.qdq_scheme import SCHEMES
-from solutions.phase2_optimization.quantization.rewrites import rewrite_for_integers
 from solutions.phase2_optimization.quantization.running import Feeds
 from solutions.phase2_optimization.quantization.static import (
+    BIAS_SAMPLES,
     calibrated_ranges,
-    needs_reduced_range,
+    draft_static,
     plan_model,
 )
 from solutions.phase2_optimization.quantization.static_config import StaticConfig
@@ -52,38 +48,22 @@ class StaticVariants:
 
     def __init__(self, source: str | Path, feeds: Sequence[Feeds], config: StaticConfig) -> None:
         self._feeds = list(feeds[: config.max_samples])
-        reduce = needs_reduced_range() if config.reduce_range is None else config.reduce_range
-        self._config = replace(config, reduce_range=reduce)
-        self._scheme = replace(SCHEMES[config.target], per_channel=config.per_channel, reduce_range=bool(reduce))
-        self._model = prepare(source)
-        if config.rewrite:
-            rewrite_for_integers(self._model, channels_last=config.target == "onnxruntime")
-        if config.equalise:
-            equalise(self._model)
-        plan = plan_model(self._model, self._config)
-        if not plan.weighted:
-            raise ConfigError(f"{source} has no Conv, MatMul or Gemm to quantize: keep it in float")
-        if config.correct_bias:
-            scheme = self._scheme
-            correct_bias(
-                self._model, plan.weighted, self._feeds[:16],
-                per_channel=scheme.per_channel, reduce_range=scheme.reduce_range, threads=config.threads,
-            )  # fmt: skip
-        self.layers = plan.weighted
-        self._ranges = self._measured(plan.tensors)
+        self._draft = draft_static(source, config, self._feeds[:BIAS_SAMPLES])
+        self.layers = self._draft.plan.weighted
+        self._ranges = self._measured(self._draft.plan.tensors)
 
     def build(self, keep: Collection[str] = ()) -> onnx.ModelProto:
         """As `Variants.build`."""
-        config = replace(self._config, keep_float=(*self._config.keep_float, *keep))
-        plan = plan_model(self._model, config)
+        draft = self._draft
+        plan = plan_model(draft.model, replace(draft.config, keep_float=(*draft.config.keep_float, *keep)))
         # A layer in float may lay bare a tensor that was fused away before.
         missing = [name for name in plan.tensors if name not in self._ranges]
         if missing:
             self._ranges |= self._measured(missing)
-        return insert_qdq(self._model, plan, self._ranges, self._scheme)
+        return insert_qdq(draft.model, plan, self._ranges, draft.scheme)
 
     def _measured(self, tensors: Collection[str]) -> dict[str, tuple[float, float]]:
-        return calibrated_ranges(self._model, tensors, self._feeds, self._config)
+        return calibrated_ranges(self._draft.model, tensors, self._feeds, self._draft.config)
 
 
 class DynamicVariants:
