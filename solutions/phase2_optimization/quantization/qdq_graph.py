@@ -32,10 +32,10 @@ from solutions.phase2_optimization.quantization.graph_edits import (
     sort_nodes,
     tensor_names,
 )
-from solutions.phase2_optimization.quantization.qdq_plan import WEIGHTED, QdqPlan, data_inputs
+from solutions.phase2_optimization.quantization.qdq_plan import WEIGHTED, QdqPlan, data_inputs, saturation_bounds
 from solutions.phase2_optimization.quantization.qdq_scheme import SCHEMES, QdqScheme
 
-__all__ = ["SCHEMES", "QdqScheme", "activation_params", "insert_qdq"]
+__all__ = ["SCHEMES", "QdqScheme", "activation_params", "insert_qdq", "room_for_bias"]
 
 _MOST_BIAS = 2.0**31 - 1024  # float32 below 2**31 - 1, with room for its rounding
 
@@ -66,7 +66,11 @@ def activation_params(
 
 
 def insert_qdq(
-    model: onnx.ModelProto, plan: QdqPlan, ranges: Mapping[str, tuple[float, float]], scheme: QdqScheme
+    model: onnx.ModelProto,
+    plan: QdqPlan,
+    ranges: Mapping[str, tuple[float, float]],
+    scheme: QdqScheme,
+    weights: Mapping[str, QuantParams] | None = None,
 ) -> onnx.ModelProto:
     """A QDQ model: the prepared `model` (left unchanged) with the tensors of the plan coded.
 
@@ -75,6 +79,7 @@ def insert_qdq(
         plan: from `qdq_plan.plan_qdq` of this very model.
         ranges: (low, high) of every tensor in `plan.tensors`.
         scheme: of the runtime that will run it.
+        weights: node name -> code of its weight, where it was trained; the others get the code that holds all values.
 
     Raises:
         ConfigError: a tensor without a range.
@@ -86,7 +91,7 @@ def insert_qdq(
     nodes = {node.name: node for node in graph.node}
     writer = _Writer(graph)
     for name in plan.weighted:
-        writer.code_weights(nodes[name], params, scheme)
+        writer.code_weights(nodes[name], params, scheme, (weights or {}).get(name))
     if scheme.code_outputs:
         for name in plan.workers:
             for source in data_inputs(nodes[name]):
@@ -133,19 +138,21 @@ class _Writer:
         self._node("QuantizeLinear", [source, scale, zero], codes, params.axis)
         self._node("DequantizeLinear", [codes, scale, zero], decoded, params.axis)
 
-    def code_weights(self, node: NodeProto, params: Mapping[str, QuantParams], scheme: QdqScheme) -> None:
+    def code_weights(
+        self, node: NodeProto, params: Mapping[str, QuantParams], scheme: QdqScheme, trained: QuantParams | None
+    ) -> None:
         """The constant operand of a node as int8 with a DQ, and its bias as int32 with another."""
         place = next((i for i, name in enumerate(node.input[:2]) if name in self.wiring.constants), None)
         if place is None:
             return  # MatMul of two activations
         weight = self.wiring.value(node.input[place])
         axis = _channel_axis(node, place, weight) if scheme.per_channel else None
-        code = weight_params(weight, axis=axis, reduce_range=scheme.reduce_range)
+        code = trained or weight_params(weight, axis=axis, reduce_range=scheme.reduce_range)
         source = node.input[1 - place]
         bias = node.input[2] if len(node.input) > 2 else ""
         coded_bias = bool(bias) and scheme.code_bias and source in params
         if coded_bias:
-            code = _room_for_bias(code, self.wiring.value(bias), params[source])
+            code = room_for_bias(code, self.wiring.value(bias), params[source])
         node.input[place] = self._stored(node.input[place], quantize(weight, code), code, node.name)
         if coded_bias:
             biases = self.wiring.value(bias).reshape(-1)
@@ -167,7 +174,7 @@ class _Writer:
         code = params[output]
         least, most = code_range(code.dtype)
         low, high = (float(code.scale) * (end - int(code.zero_point)) for end in (least, most))
-        floor, ceiling = (0.0, np.inf) if node.op_type == "Relu" else self._limits(node)
+        floor, ceiling = saturation_bounds(node, self.wiring)
         slack = float(code.scale) / 2
         if low >= floor - slack and high <= ceiling + slack:
             self._rename_output(source, output)
@@ -195,13 +202,6 @@ class _Writer:
         """Order the nodes and drop what nobody reads any more."""
         sort_nodes(self.graph)
         drop_unused(self.graph)
-
-    def _limits(self, node: NodeProto) -> tuple[float, float]:
-        ends = [-np.inf, np.inf]
-        for place, name in enumerate(node.input[1:3]):
-            if name:
-                ends[place] = float(self.wiring.value(name))
-        return ends[0], ends[1]
 
     def _rename_output(self, old: str, new: str) -> None:
         for node in self.graph.node:
@@ -240,7 +240,7 @@ def _channel_axis(node: NodeProto, place: int, weight: np.ndarray) -> int | None
     return weight.ndim - 1 if place == 1 and weight.ndim == 2 else None
 
 
-def _room_for_bias(code: QuantParams, bias: np.ndarray, source: QuantParams) -> QuantParams:
+def room_for_bias(code: QuantParams, bias: np.ndarray, source: QuantParams) -> QuantParams:
     """The weight's code with scales large enough that every bias fits into int32 (weights near 0, large bias)."""
     needed = np.abs(bias.astype(np.float64)).reshape(-1) / (float(source.scale) * _MOST_BIAS)
     scale = np.maximum(code.scale, needed if code.axis is not None else needed.max(initial=0.0)).astype(np.float32)

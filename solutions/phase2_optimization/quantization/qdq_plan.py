@@ -136,7 +136,7 @@ def plan_qdq(
             if after is not None and after.op_type in SATURATING and after.name not in silent:
                 fused.append(after.name)
                 output = after.output[0]
-                bounds[output] = _bounds(after, wiring)
+                bounds[output] = saturation_bounds(after, wiring)
             elif node.op_type == "Sigmoid":
                 bounds[output] = (0.0, 1.0)
             outputs = [output]
@@ -181,7 +181,8 @@ def silu_inputs(model: onnx.ModelProto) -> set[str]:
     }
 
 
-def _bounds(node: NodeProto, wiring: Wiring) -> tuple[float, float]:
+def saturation_bounds(node: NodeProto, wiring: Wiring) -> tuple[float, float]:
+    """The least and the greatest value that a Relu or Clip lets pass; infinite where the graph does not tell."""
     if node.op_type == "Relu":
         return 0.0, np.inf
     ends = [-np.inf, np.inf]
