@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from solutions.core.errors import ConfigError
 from solutions.core.vision.detection import Detections
-from solutions.core.vision.detection_metrics import ANY_CLASS, TruthBoxes, average_precision
+from solutions.core.vision.detection_metrics import ANY_CLASS, TruthBoxes, average_precision, judge_frames
 
 
 def boxes_at(*lefts, width=10):
@@ -95,3 +95,21 @@ def test_ap_depends_on_the_order_of_scores_alone(data):
     a, b = average_precision(frames), average_precision(cubed)
     assert a.ap == b.ap
     assert all(0 <= value <= 1 for value in a.ap.values())
+
+
+def test_a_frame_drawn_twice_counts_as_two_frames_and_one_left_out_as_none():
+    random = np.random.default_rng(0)
+    frames = []
+    for _ in range(6):
+        labelled = truth(*random.uniform(0, 200, 4), classes=random.integers(0, 2, 4).tolist())
+        found = labelled.boxes + random.normal(0, 2, (4, 4))
+        frames.append((Detections(found.astype(np.float32), random.random(4), labelled.class_ids), labelled))
+    judged = judge_frames(frames)
+    assert judged.average_precision() == average_precision(frames)
+    times = np.array([1, 0, 1, 1, 0, 1])
+    without = average_precision([frames[k] for k in np.flatnonzero(times)])
+    assert judged.average_precision(times).ap == pytest.approx(without.ap)
+    assert judged.average_precision(times).truths == without.truths
+    every_one_twice = judged.average_precision(np.full(6, 2))
+    assert every_one_twice.mean == pytest.approx(average_precision(frames).mean)
+    assert judged.average_precision(np.zeros(6, int)).ap == {}

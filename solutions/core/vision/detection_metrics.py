@@ -8,8 +8,7 @@ labelled carefully) absorbs the detections on it: they are neither right nor wro
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +19,8 @@ from solutions.core.vision.detection import Detections, iou_matrix
 ANY_CLASS = -1
 """The one key of `APResult.ap` when classes do not count."""
 
-_WRONG, _RIGHT, _ABSORBED = 0, 1, 2
+WRONG, RIGHT, ABSORBED = 0, 1, 2
+"""What a detection is, as `judge_frame` says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,25 +81,71 @@ def average_precision(
     >>> average_precision([(seen, truth)]).mean
     0.5
     """
+    return judge_frames(frames, iou_threshold=iou_threshold, class_aware=class_aware).average_precision()
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedFrames:
+    """Detections found right or wrong, best score first: the average precision of any draw of the frames follows.
+
+    Attributes:
+        keys: int64 [D], the class of each, or `ANY_CLASS`; absorbed detections are left out.
+        frames: int64 [D], the place of each one's frame.
+        right: bool [D].
+        truths: how many truth boxes of each class count, int64 [frames].
+    """
+
+    keys: np.ndarray
+    frames: np.ndarray
+    right: np.ndarray
+    truths: Mapping[int, np.ndarray]
+
+    def average_precision(self, times: np.ndarray | None = None) -> APResult:
+        """AP as if frame k had been there `times[k]` times, e.g. as often as a bootstrap drew it; once by default."""
+        ap: dict[int, float] = {}
+        counts: dict[int, int] = {}
+        for key in sorted(self.truths):
+            counts[key] = int((self.truths[key] if times is None else self.truths[key] * times).sum())
+            if counts[key]:
+                mine = self.keys == key
+                weights = np.ones(int(mine.sum()), np.int64) if times is None else times[self.frames[mine]]
+                ap[key] = _area(self.right[mine], weights, counts[key])
+        return APResult(ap, float(np.mean(list(ap.values()))) if ap else float("nan"), {key: counts[key] for key in ap})
+
+
+def judge_frames(
+    frames: Sequence[tuple[Detections, TruthBoxes]], *, iou_threshold: float = 0.5, class_aware: bool = True
+) -> JudgedFrames:
+    """Each detection beside the truth of its frame, by the rules and with the errors of `average_precision`."""
     if not 0 < iou_threshold <= 1:
         raise ConfigError(f"iou_threshold must lie in (0, 1], got {iou_threshold}")
-    scores: dict[int, list[float]] = defaultdict(list)
-    verdicts: dict[int, list[int]] = defaultdict(list)
-    truths: dict[int, int] = defaultdict(int)
-    for detections, truth in frames:
+    truths: dict[int, np.ndarray] = {}
+    scores, keys, places, right = [np.zeros(0)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, bool)]
+    for place, (detections, truth) in enumerate(frames):
         for class_id in truth.class_ids[~truth.ignore].tolist():
-            truths[class_id if class_aware else ANY_CLASS] += 1
+            key = class_id if class_aware else ANY_CLASS
+            truths.setdefault(key, np.zeros(len(frames), np.int64))[place] += 1
         order = np.argsort(-detections.scores, kind="stable")
-        judged = _judge(detections[order], truth, iou_threshold, class_aware)
-        for row, verdict in zip(order, judged, strict=True):
-            class_id = int(detections.class_ids[row]) if class_aware else ANY_CLASS
-            scores[class_id].append(float(detections.scores[row]))
-            verdicts[class_id].append(verdict)
-    ap = {
-        class_id: _area(np.array(scores[class_id]), np.array(verdicts[class_id], np.int64), truths[class_id])
-        for class_id in sorted(truths)
-    }
-    return APResult(ap, float(np.mean(list(ap.values()))) if ap else float("nan"), {key: truths[key] for key in ap})
+        verdicts = np.array(_judge(detections[order], truth, iou_threshold, class_aware), np.int64)
+        counted = order[verdicts != ABSORBED]
+        scores.append(detections.scores[counted])
+        keys.append(detections.class_ids[counted] if class_aware else np.full(len(counted), ANY_CLASS))
+        places.append(np.full(len(counted), place))
+        right.append(verdicts[verdicts != ABSORBED] == RIGHT)
+    best_first = np.argsort(-np.concatenate(scores), kind="stable")
+    return JudgedFrames(
+        np.concatenate(keys)[best_first], np.concatenate(places)[best_first], np.concatenate(right)[best_first], truths
+    )
+
+
+def judge_frame(
+    detections: Detections, truth: TruthBoxes, *, iou_threshold: float = 0.5, class_aware: bool = True
+) -> np.ndarray:
+    """int64 [N]: for each detection of one frame RIGHT, WRONG or ABSORBED, by the rules of `average_precision`."""
+    order = np.argsort(-detections.scores, kind="stable")
+    verdicts = np.empty(len(detections), np.int64)
+    verdicts[order] = _judge(detections[order], truth, iou_threshold, class_aware)
+    return verdicts
 
 
 def _judge(ordered: Detections, truth: TruthBoxes, iou_threshold: float, class_aware: bool) -> list[int]:
@@ -115,16 +161,15 @@ def _judge(ordered: Detections, truth: TruthBoxes, iou_threshold: float, class_a
         best = int(to_find[row].argmax()) if len(truth) else 0
         if len(truth) and to_find[row, best] > 0:
             to_find[:, best] = 0.0
-            verdicts.append(_RIGHT)
+            verdicts.append(RIGHT)
         else:
-            verdicts.append(_ABSORBED if absorbed[row] else _WRONG)
+            verdicts.append(ABSORBED if absorbed[row] else WRONG)
     return verdicts
 
 
-def _area(scores: np.ndarray, verdicts: np.ndarray, truths: int) -> float:
+def _area(right: np.ndarray, weights: np.ndarray, truths: int) -> float:
     """Area under the precision-recall curve, precision taken as the best at this recall or beyond."""
-    counted = verdicts != _ABSORBED
-    right = verdicts[counted][np.argsort(-scores[counted], kind="stable")] == _RIGHT
-    precision = np.cumsum(right) / np.arange(1, len(right) + 1)
+    found = right * weights
+    precision = np.cumsum(found) / np.maximum(np.cumsum(weights), 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(envelope[right].sum() / truths)
+    return float((envelope * found).sum() / truths)
