@@ -19,8 +19,7 @@ from solutions.core.vision.detection import Detections, iou_matrix
 ANY_CLASS = -1
 """The one key of `APResult.ap` when classes do not count."""
 
-WRONG, RIGHT, ABSORBED = 0, 1, 2
-"""What a detection is, as `judge_frame` says it."""
+_WRONG, _RIGHT, _ABSORBED = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,25 +126,15 @@ def judge_frames(
             truths.setdefault(key, np.zeros(len(frames), np.int64))[place] += 1
         order = np.argsort(-detections.scores, kind="stable")
         verdicts = np.array(_judge(detections[order], truth, iou_threshold, class_aware), np.int64)
-        counted = order[verdicts != ABSORBED]
+        counted = order[verdicts != _ABSORBED]
         scores.append(detections.scores[counted])
         keys.append(detections.class_ids[counted] if class_aware else np.full(len(counted), ANY_CLASS))
         places.append(np.full(len(counted), place))
-        right.append(verdicts[verdicts != ABSORBED] == RIGHT)
+        right.append(verdicts[verdicts != _ABSORBED] == _RIGHT)
     best_first = np.argsort(-np.concatenate(scores), kind="stable")
     return JudgedFrames(
         np.concatenate(keys)[best_first], np.concatenate(places)[best_first], np.concatenate(right)[best_first], truths
     )
-
-
-def judge_frame(
-    detections: Detections, truth: TruthBoxes, *, iou_threshold: float = 0.5, class_aware: bool = True
-) -> np.ndarray:
-    """int64 [N]: for each detection of one frame RIGHT, WRONG or ABSORBED, by the rules of `average_precision`."""
-    order = np.argsort(-detections.scores, kind="stable")
-    verdicts = np.empty(len(detections), np.int64)
-    verdicts[order] = _judge(detections[order], truth, iou_threshold, class_aware)
-    return verdicts
 
 
 def _judge(ordered: Detections, truth: TruthBoxes, iou_threshold: float, class_aware: bool) -> list[int]:
@@ -161,9 +150,9 @@ def _judge(ordered: Detections, truth: TruthBoxes, iou_threshold: float, class_a
         best = int(to_find[row].argmax()) if len(truth) else 0
         if len(truth) and to_find[row, best] > 0:
             to_find[:, best] = 0.0
-            verdicts.append(RIGHT)
+            verdicts.append(_RIGHT)
         else:
-            verdicts.append(ABSORBED if absorbed[row] else WRONG)
+            verdicts.append(_ABSORBED if absorbed[row] else _WRONG)
     return verdicts
 
 
