@@ -187,3 +187,25 @@ def test_integer_tensors_are_never_coded():
     coded = {node.input[0] for node in quantized(model).graph.node if node.op_type == "QuantizeLinear"}
     assert sizes not in coded
     assert all(value.type.tensor_type.elem_type == TensorProto.FLOAT for value in model.graph.output)
+
+
+def test_openvino_gets_no_code_between_a_layer_and_its_silu():
+    model = detector_net()
+    result = quantized(model, "openvino", fused_activations=True)
+    makers = {name: node.op_type for node in result.graph.node for name in node.output}
+    silu = [node for node in result.graph.node if node.op_type == "Mul"]
+    assert len(silu) == 5
+    assert all({makers[name] for name in node.input} == {"Conv", "Sigmoid"} for node in silu)
+    for feed in pictures(3, seed=9):
+        assert sqnr_db(run(model, feed)[0], run(result, feed)[0]) > 20
+
+
+def test_squares_of_pixels_are_moved_as_codes():
+    net = Net()
+    squares = net.op("SpaceToDepth", "x", blocksize=2)
+    model = net.model(net.op("Relu", net.conv(squares, 12, 8)))
+    result = quantized(model)
+    makers = {name: node for node in result.graph.node for name in node.output}
+    mover = next(node for node in result.graph.node if node.op_type == "SpaceToDepth")
+    assert makers[mover.input[0]].op_type == "QuantizeLinear"
+    assert sqnr_db(run(model, pictures(1)[0])[0], run(result, pictures(1)[0])[0]) > 30

@@ -10,8 +10,8 @@ from solutions.phase2_optimization.quantization.preparation import prepare
 from solutions.phase2_optimization.quantization.rewrites import (
     cascade_pools,
     double_by_copies,
+    gather_strides,
     merge_focus,
-    pair_columns,
     rewrite_for_integers,
     turn_heads,
 )
@@ -29,21 +29,21 @@ def focus_net() -> onnx.ModelProto:
     return net.model(net.conv(net.op("Concat", *parts, axis=1), 12, 8))
 
 
-def test_a_focus_stem_becomes_one_convolution_on_pairs_of_columns():
+def test_a_focus_stem_becomes_one_convolution_on_squares_of_pixels():
     model = prepare(focus_net())
     feed = pictures(1)[0]
     wanted = run(model, feed)[0]
     assert merge_focus(model) == 1
     assert [node.op_type for node in model.graph.node] == ["Conv"]
     assert np.allclose(run(model, feed)[0], wanted, atol=1e-4)
-    assert pair_columns(model) == 1
+    assert gather_strides(model) == 1
     assert np.allclose(run(model, feed)[0], wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5, 6, 7])
 @pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 1, 1, 1), (3, 3, 3, 3), (0, 1, 2, 0)])
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_paired_columns_compute_the_same(kernel, pads, channels):
+def test_gathered_strides_compute_the_same(kernel, pads, channels):
     net = Net()
     weight = net.constant(net.random.normal(size=(4, channels, kernel, kernel)).astype(np.float32))
     model = net.model(
@@ -53,19 +53,20 @@ def test_paired_columns_compute_the_same(kernel, pads, channels):
     )
     feed = {"x": np.random.default_rng(0).normal(size=(2, channels, SIZE, SIZE)).astype(np.float32)}
     wanted = run(model, feed)[0]
-    pair_columns(model)
+    gather_strides(model)
     onnx.checker.check_model(model, full_check=True)
     assert np.allclose(run(model, feed)[0], wanted, atol=1e-4)
 
 
-@pytest.mark.parametrize(("width", "paired"), [("32*columns", 1), ("columns", 0), ("3*columns", 0), (64, 1), (63, 0)])
-def test_columns_are_paired_only_where_widths_are_even(width, paired):
+@pytest.mark.parametrize("axis", [2, 3])
+@pytest.mark.parametrize(("size", "gathered"), [("32*columns", 1), ("columns", 0), ("3*columns", 0), (64, 1), (63, 0)])
+def test_strides_are_gathered_only_where_pictures_are_even(axis, size, gathered):
     net = Net()
     model = net.model(net.conv("x", 3, 4, strides=[2, 2]))
-    size = model.graph.input[0].type.tensor_type.shape.dim[3]
-    size.Clear()
-    setattr(size, "dim_value" if isinstance(width, int) else "dim_param", width)
-    assert pair_columns(model) == paired
+    dimension = model.graph.input[0].type.tensor_type.shape.dim[axis]
+    dimension.Clear()
+    setattr(dimension, "dim_value" if isinstance(size, int) else "dim_param", size)
+    assert gather_strides(model) == gathered
 
 
 def test_a_head_is_joined_along_the_last_axis():
@@ -132,4 +133,4 @@ def test_doubling_is_done_by_copies(scales, attributes, doubled):
 def test_other_runtimes_get_no_channels_last_rewriting():
     counts = rewrite_for_integers(prepare(residual_net()), channels_last=False)
     assert set(counts.values()) == {0}
-    assert rewrite_for_integers(prepare(residual_net()))["paired columns"] == 1
+    assert rewrite_for_integers(prepare(residual_net()))["gathered strides"] == 1

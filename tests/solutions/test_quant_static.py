@@ -43,7 +43,7 @@ def test_the_recipe_gives_integer_layers_and_a_close_answer(source, tmp_path, ob
     assert report.quantized["Conv"] == 3
     assert report.kept_float == ()
     assert report.samples == 8
-    assert report.rewrites["paired columns"] == 1
+    assert report.rewrites["gathered strides"] == 1
     feed = pictures(1, seed=9)[0]
     assert sqnr_db(run(source, feed)[0], run(report.path, feed)[0]) > 20
 
@@ -220,7 +220,7 @@ def test_yolox_keeps_no_layer_in_float(tmp_path):
     found = check_fusion(report.path)
     assert (found.integer, found.float) == (113, 0)
     assert report.rewrites == {
-        "focus stem": 1, "pooling cascade": 2, "paired columns": 1, "doubling by copies": 2, "channels-last head": 1
+        "focus stem": 1, "pooling cascade": 2, "gathered strides": 1, "doubling by copies": 2, "channels-last head": 1
     }  # fmt: skip
     assert not found.ops.get("Slice", 0)
     assert sqnr_db(run(path, feeds[0])[0], run(report.path, feeds[0])[0]) > 5

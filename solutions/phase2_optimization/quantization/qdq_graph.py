@@ -101,6 +101,7 @@ def insert_qdq(
             writer.fuse(nodes[name], params, scheme)
         for name in plan.tensors:
             writer.code_activation(name, params[name], None)
+        writer.move_codes()
         if scheme.guard_float:
             writer.guard([node for node in graph.node if node.op_type in WEIGHTED and node.name not in plan.weighted])
     else:
@@ -181,6 +182,18 @@ class _Writer:
             self.graph.node.remove(node)
         else:
             self.code_activation(source, code, None)
+
+    def move_codes(self) -> None:
+        """Let SpaceToDepth and DepthToSpace move codes: ONNX Runtime decodes and codes around them otherwise."""
+        makers = {name: node for node in self.graph.node for name in node.output}
+        for node in [node for node in self.graph.node if node.op_type in ("SpaceToDepth", "DepthToSpace")]:
+            decode = makers.get(node.input[0])
+            users = [user for user in self.graph.node if node.output[0] in user.input]
+            if decode is None or decode.op_type != "DequantizeLinear" or len(users) != 1:
+                continue
+            if users[0].op_type == "QuantizeLinear":  # with the same scale: carriers share theirs
+                node.input[0], node.output[0] = decode.input[0], users[0].output[0]
+                self.graph.node.remove(users[0])
 
     def guard(self, layers: list[NodeProto]) -> None:
         """Keep ONNX Runtime from coding float layers behind our back.

@@ -78,7 +78,7 @@ def plan_qdq(
     *,
     ops: Collection[str] = DEFAULT_OPS,
     keep_float: Collection[str] = (),
-    float_silu: bool = False,
+    fused_activations: bool = False,
     share_concat: bool = True,
 ) -> QdqPlan:
     """The plan for a prepared model (see `preparation.prepare`).
@@ -87,13 +87,14 @@ def plan_qdq(
         model: float, opset >= 13, nodes named.
         ops: operators that may become integer.
         keep_float: names of nodes that stay in float.
-        float_silu: leave x * sigmoid(x) in float, where runtimes have a fast kernel for it.
+        fused_activations: the runtime computes the activation behind a layer with weights, x * sigmoid(x) included, in
+            float before it codes the result: only what the activation gives is coded.
         share_concat: one scale for all inputs of a Concat and its output, which makes it a plain copy.
     """
     graph = model.graph
     wiring = Wiring(graph)
     floats = _float_tensors(model)
-    silu = silu_nodes(wiring, graph) if float_silu else set()
+    silu = silu_nodes(wiring, graph) if fused_activations else set()
     silent = set(keep_float) | silu
     shares = _Shares()
     coded: dict[str, None] = {}
@@ -139,6 +140,8 @@ def plan_qdq(
                 bounds[output] = saturation_bounds(after, wiring)
             elif node.op_type == "Sigmoid":
                 bounds[output] = (0.0, 1.0)
+            elif fused_activations and node.op_type in WEIGHTED:
+                output = _activated(output, silu, wiring)
             outputs = [output]
         coded.update(dict.fromkeys((*(name for name in inputs if name not in wiring.constants), *outputs)))
     for node in reversed(graph.node):  # what only carries values to workers carries codes to them
@@ -165,6 +168,17 @@ def silu_nodes(wiring: Wiring, graph: onnx.GraphProto) -> set[str]:
         if after is not None and after.op_type == "Mul" and node.input[0] in after.input:
             found.update((node.name, after.name))
     return found
+
+
+def _activated(output: str, silu: Collection[str], wiring: Wiring) -> str:
+    """What the activation behind a layer gives; the layer's own output where there is none."""
+    after = wiring.only_user(output)
+    if after is not None and after.op_type in FLOAT_ACTIVATIONS:
+        return str(after.output[0])
+    users = wiring.users.get(output, [])
+    if output not in wiring.outputs and len(users) == 2 and all(user.name in silu for user in users):
+        return next(str(user.output[0]) for user in users if user.op_type == "Mul")
+    return output
 
 
 def silu_inputs(model: onnx.ModelProto) -> set[str]:

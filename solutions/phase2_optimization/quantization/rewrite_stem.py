@@ -2,8 +2,8 @@
 
 - A Focus stem (four strided slices of the picture, concatenated, then a k x k convolution) is a 2k x 2k convolution of
   stride 2: the slices move every byte twice and compute nothing.
-- A strided convolution of a picture has so few channels that integer kernels copy its patches pixel by pixel. Two
-  neighbouring columns taken as channels of one, and filled up to a multiple of four, reach the direct kernel.
+- A strided convolution of a picture has so few channels that integer kernels copy its patches pixel by pixel. Squares
+  of 2 x 2 pixels taken as channels of one are a multiple of four and reach the direct kernel, in fewer pieces.
 """
 
 from __future__ import annotations
@@ -69,52 +69,43 @@ def merge_focus(model: onnx.ModelProto) -> int:
     return merged
 
 
-def pair_columns(model: onnx.ModelProto) -> int:
-    """The number of strided convolutions of inputs with 1 to 3 channels rewritten to work on pairs of columns.
+def gather_strides(model: onnx.ModelProto) -> int:
+    """The number of convolutions of 1 to 3 channels with stride 2 that now read squares of pixels with stride 1.
 
-    [n, c, h, w] becomes [n, 2 c', h, w / 2], where c' fills c up so that 2 c' divides by four (by repeating channels
-    that get weight 0); the stride along the width becomes 1, and weight [o, i, y, 2 x + d] moves to channel d c' + i.
-    Done channels-last the reshape moves no byte.
+    SpaceToDepth makes [n, 4 c, h / 2, w / 2] of [n, c, h, w]: pixel (2 y + d, 2 x + e) becomes channels
+    (2 d + e) c ... of place (y, x), and weight [o, i, 2 y + d, 2 x + e] moves along. Only where h and w are even.
     """
-    even = _even_widths(model)
+    even = _even_images(model)
     graph = model.graph
-    wiring, taken, paired = Wiring(graph), tensor_names(graph), 0
+    wiring, taken, gathered = Wiring(graph), tensor_names(graph), 0
     for conv in [node for node in graph.node if node.op_type == "Conv" and node.input[1] in wiring.constants]:
         weight = wiring.value(conv.input[1])
-        if weight.ndim != 4 or weight.shape[1] > 3 or attribute(conv, "group", 1) != 1:
+        if weight.ndim != 4 or weight.shape[1] > 3 or attribute(conv, "group", 1) != 1 or conv.input[0] not in even:
             continue
-        top, left, bottom, right = ints(conv, "pads", (0, 0, 0, 0))
-        down, along = ints(conv, "strides", (1, 1))
-        if conv.input[0] not in even or along != 2 or ints(conv, "dilations", (1, 1)) != (1, 1):
+        plain = ints(conv, "strides", (1, 1)) == (2, 2) and ints(conv, "dilations", (1, 1)) == (1, 1)
+        pads = ints(conv, "pads", (0, 0, 0, 0))
+        # places of the result beyond h / 2 (rows) and w / 2 (columns)
+        more = [(pads[axis] + pads[axis + 2] - weight.shape[axis + 2]) // 2 + 1 for axis in (0, 1)]
+        starts = [(pad + 1) // 2 for pad in pads[:2]]
+        sizes = [(weight.shape[axis + 2] + pads[axis] % 2 + 1) // 2 for axis in (0, 1)]
+        ends = [more[axis] - 1 - starts[axis] + sizes[axis] for axis in (0, 1)]
+        if not plain or attribute(conv, "auto_pad", b"NOTSET") != b"NOTSET" or min(ends) < 0:
             continue
-        if attribute(conv, "auto_pad", b"NOTSET") != b"NOTSET":
-            continue
-        more = (left + right - weight.shape[3]) // 2 + 1  # columns of the result beyond width / 2
-        wide = np.pad(weight, ((0, 0), (0, -weight.shape[1] % 2), (0, 0), (left % 2, 0)))
-        wide = np.pad(wide, ((0, 0), (0, 0), (0, 0), (0, wide.shape[3] % 2)))
-        left = (left + left % 2) // 2
-        outs, filled, rows, pairs = *wide.shape[:3], wide.shape[3] // 2
-        right = more - 1 - left + pairs
-        if right < 0:
-            continue
-        wide = (
-            wide.reshape(outs, filled, rows, pairs, 2).transpose(0, 4, 1, 2, 3).reshape(outs, 2 * filled, rows, pairs)
-        )
-        order, target, name = (fresh_name(taken, f"{conv.name}_{part}") for part in ("channels", "shape", "paired"))
-        set_constant(graph, order, np.arange(filled) % weight.shape[1])
-        set_constant(graph, target, np.array([0, 0, -1, 2 * filled], np.int64))
-        set_constant(graph, name, wide)
-        data = append_node(graph, taken, "Gather", [conv.input[0], order], f"{conv.name}_filled", axis=1)
-        data = append_node(graph, taken, "Transpose", [data], f"{conv.name}_last", perm=[0, 2, 3, 1])
-        data = append_node(graph, taken, "Reshape", [data, target], f"{conv.name}_pairs")
-        conv.input[0] = append_node(graph, taken, "Transpose", [data], f"{conv.name}_first", perm=[0, 3, 1, 2])
+        wide = np.zeros((*weight.shape[:2], 2 * sizes[0], 2 * sizes[1]), weight.dtype)
+        top, left = pads[0] % 2, pads[1] % 2
+        wide[:, :, top : top + weight.shape[2], left : left + weight.shape[3]] = weight
+        outs, channels = weight.shape[:2]
+        wide = wide.reshape(outs, channels, sizes[0], 2, sizes[1], 2).transpose(0, 3, 5, 1, 2, 4)
+        name = fresh_name(taken, f"{conv.name}_gathered")
+        set_constant(graph, name, wide.reshape(outs, 4 * channels, *sizes))
+        conv.input[0] = append_node(graph, taken, "SpaceToDepth", [conv.input[0]], f"{conv.name}_squares", blocksize=2)
         conv.input[1] = name
-        set_attributes(conv, kernel_shape=[rows, pairs], strides=[down, 1], pads=[top, left, bottom, right])
-        paired += 1
-    if paired:
+        set_attributes(conv, kernel_shape=sizes, strides=[1, 1], pads=[*starts, *ends])
+        gathered += 1
+    if gathered:
         sort_nodes(graph)
         drop_unused(graph)
-    return paired
+    return gathered
 
 
 def _trace_slices(name: str, wiring: Wiring) -> tuple[str, tuple[int, int]] | None:
@@ -135,15 +126,18 @@ def _trace_slices(name: str, wiring: Wiring) -> tuple[str, tuple[int, int]] | No
     return name, (starts[2], starts[3])
 
 
-def _even_widths(model: onnx.ModelProto) -> set[str]:
-    """Images [n, c, h, w] whose width is known to be even, be it by a name like "32*columns"."""
+def _even_images(model: onnx.ModelProto) -> set[str]:
+    """Images [n, c, h, w] whose height and width are known to be even, be it by a name like "32*columns"."""
     shaped = onnx.shape_inference.infer_shapes(model).graph
     found = set()
     for value in (*shaped.input, *shaped.value_info):
         sizes = value.type.tensor_type.shape.dim
-        if len(sizes) == 4:
-            factor = re.match(r"\(*(\d+)\*\w+\)*$", sizes[3].dim_param.replace(" ", ""))
-            number = int(factor[1]) if factor else sizes[3].dim_value
-            if number and number % 2 == 0:
-                found.add(value.name)
+        if len(sizes) == 4 and all(_is_even(size) for size in sizes[2:]):
+            found.add(value.name)
     return found
+
+
+def _is_even(size: onnx.TensorShapeProto.Dimension) -> bool:
+    factor = re.match(r"\(*(\d+)\*\w+\)*$", size.dim_param.replace(" ", ""))
+    number = int(factor[1]) if factor else size.dim_value
+    return number > 0 and number % 2 == 0

@@ -6,9 +6,9 @@ import onnx
 
 from solutions.phase2_optimization.quantization.rewrite_head import turn_heads
 from solutions.phase2_optimization.quantization.rewrite_maps import cascade_pools, double_by_copies
-from solutions.phase2_optimization.quantization.rewrite_stem import merge_focus, pair_columns
+from solutions.phase2_optimization.quantization.rewrite_stem import gather_strides, merge_focus
 
-__all__ = ["cascade_pools", "double_by_copies", "merge_focus", "pair_columns", "rewrite_for_integers", "turn_heads"]
+__all__ = ["cascade_pools", "double_by_copies", "gather_strides", "merge_focus", "rewrite_for_integers", "turn_heads"]
 
 
 def rewrite_for_integers(model: onnx.ModelProto, *, channels_last: bool = True) -> dict[str, int]:
@@ -21,7 +21,7 @@ def rewrite_for_integers(model: onnx.ModelProto, *, channels_last: bool = True) 
     return {
         "focus stem": merge_focus(model),
         "pooling cascade": cascade_pools(model),
-        "paired columns": pair_columns(model) if channels_last else 0,
+        "gathered strides": gather_strides(model) if channels_last else 0,
         "doubling by copies": double_by_copies(model) if channels_last else 0,
         "channels-last head": turn_heads(model) if channels_last else 0,
     }

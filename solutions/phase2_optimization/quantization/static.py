@@ -144,7 +144,12 @@ def plan_model(model: onnx.ModelProto, config: StaticConfig) -> QdqPlan:
         if name not in names:
             raise ConfigError(f"keep_float names {name}, which is no node of the model, e.g. {min(names, default='')}")
     kept = {*config.keep_float, *tail_nodes(model, config.tail)}
-    return plan_qdq(model, keep_float=kept, share_concat=config.share_concat)
+    return plan_qdq(
+        model,
+        keep_float=kept,
+        fused_activations=SCHEMES[config.target].fused_activations,
+        share_concat=config.share_concat,
+    )
 
 
 def tail_nodes(model: onnx.ModelProto, tail: str = "decode") -> set[str]:
