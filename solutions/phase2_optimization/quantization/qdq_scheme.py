@@ -2,7 +2,7 @@
 
 ONNX Runtime on CPU is fastest with unsigned activations and needs the bias in int32; OpenVINO and TensorRT want signed
 codes around zero and the bias in float. OpenVINO computes SiLU and its like inside the convolution: a code between the
-two would take them apart (and YOLOX-nano would take a quarter longer). TensorRT decides itself where a layer's output is coded.
+two takes them apart, and YOLOX-nano a quarter longer. TensorRT decides itself where a layer's output is coded.
 """
 
 from __future__ import annotations
