@@ -1,10 +1,10 @@
-"""Exercises 2.9 to 2.12: from a torch network to a smaller graph and a plan for its memory.
+"""Exercises 2.9 to 2.14: from a torch network to a smaller graph, a plan for its memory, and engines that are right.
 
     python phase2_optimization/template_compilation.py --model resnet18.pth
 
-Write the four functions marked TODO, from top to bottom, with any imports you like; the rest is given. The values that
-they take and hand back (Node, Life) are in solutions/core/classroom/graph_values.py. `grade check 2.9` checks one,
-`grade hint 2.9` helps; without a model file the script says how to make one.
+Write the six functions marked TODO, from top to bottom, with any imports you like; the rest is given. The values that
+they take and hand back (Node, Life, Parity, Wish, Engine) are in solutions/core/classroom/graph_values.py. `grade check
+2.9` checks one, `grade hint 2.9` helps; without a model file the script says how to make one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from solutions.core.classroom.compile_script import Toolbox, compile_script
-from solutions.core.classroom.graph_values import Life, Node
+from solutions.core.classroom.graph_values import Engine, Life, Node, Parity, Wish
 from solutions.core.classroom.start import run_template
 
 
@@ -79,12 +79,52 @@ def pack_arena(lives: Sequence[Life], *, align: int = 64) -> dict[str, int]:
     raise NotImplementedError("exercise 2.12 pack_arena: phase2_optimization/template_compilation.py")
 
 
+def check_parity(
+    reference: Callable[[np.ndarray], np.ndarray],
+    candidate: Callable[[np.ndarray], np.ndarray],
+    draw: Callable[[int], np.ndarray],
+    lengths: Sequence[int],
+    *,
+    batches: Sequence[int] = (1, 2, 5),
+    unit: float = 2.0**-24,
+) -> Parity:
+    """The candidate's worst difference from the reference on fresh inputs, and whether rounding explains it.
+
+    One new input per batch size, draw(batch), of which both get a copy of their own. A difference is the largest
+    |got - want| over the largest |want| (over 1.0 if all of `want` is 0). It is inf, at no cell, where shape or dtype
+    differ, and inf, at the first such cell, where got - want is not finite. The worst one counts, of equals the first.
+    Rounding explains the sum of (sqrt(length) + 4) * unit over `lengths`, the products per sum of each layer.
+
+    Checked: the verdict on either side of the bound; batch and cell; NaN, zeros, other shapes and types; errors that
+    only one batch size or the first input does not show; float16; no batches raise ValueError.
+    """
+    # TODO 2.13 (about 14 lines). Stuck? `grade hint 2.13`
+    raise NotImplementedError("exercise 2.13 check_parity: phase2_optimization/template_compilation.py")
+
+
+def engine_for(wish: Wish, stored: list[Engine], build: Callable[[Wish], Engine], *, room: int = 8) -> Engine:
+    """An engine that serves the wish: of those in `stored` that fit the one used last, or else a new one, build(wish).
+
+    An engine fits where model, precision, device and version are those of the wish, and the shape has as many axes as
+    `least` and `most` and lies between them, both included, on every axis. If a new one does not fit, ValueError.
+
+    `stored` is kept in the order of use: what is handed back stands at its end, and what stands first is dropped until
+    at most `room` are left. Any other engine stays: it fits another wish, or another machine that shares the store.
+
+    Checked: how often `build` is called; both ends of every axis; each part of what must be the same; what is dropped;
+    a build that fails leaves `stored` as it was.
+    """
+    # TODO 2.14 (about 15 lines). Stuck? `grade hint 2.14`
+    raise NotImplementedError("exercise 2.14 engine_for: phase2_optimization/template_compilation.py")
+
+
 # Given: the script around the exercises, in solutions/core/classroom/compile_script.py.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fold a network's batch norms, export it, simplify the graph, plan its memory, and print what each step saved."""
-    return compile_script(argv, Toolbox(export_dynamic, fold_batchnorm, simplify, pack_arena))
+    tools = Toolbox(export_dynamic, fold_batchnorm, simplify, pack_arena, check_parity, engine_for)
+    return compile_script(argv, tools)
 
 
 if __name__ == "__main__":

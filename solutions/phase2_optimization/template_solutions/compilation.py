@@ -1,15 +1,17 @@
-"""Exercises 2.9 to 2.12 solved: from a torch network to a smaller graph and a plan for its memory.
+"""Exercises 2.9 to 2.14 solved: from a torch network to a smaller graph, a plan for its memory, and right engines.
 
     python solutions/phase2_optimization/template_solutions/compilation.py --model resnet18.pth
 
 The same file as `phase2_optimization/template_compilation.py`, filled in. The full versions are in
-`solutions/phase2_optimization/compilation/`: `export.py` (2.9), `memory_plan.py` (2.12), and in `passes/`
-`fold_batchnorm.py` (2.10), `fold_constants.py` and `remove_dead.py` (2.11).
+`solutions/phase2_optimization/compilation/`: `export.py` (2.9), `memory_plan.py` (2.12), `parity.py` (2.13),
+`tensorrt_engine.py` and `tensorrt_record.py` (2.14), and in `passes/` `fold_batchnorm.py` (2.10), `fold_constants.py`
+and `remove_dead.py` (2.11).
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +21,7 @@ import torch
 from torch import nn
 
 from solutions.core.classroom.compile_script import Toolbox, compile_script
-from solutions.core.classroom.graph_values import Life, Node
+from solutions.core.classroom.graph_values import Engine, Life, Node, Parity, Wish
 from solutions.core.classroom.start import run_template
 
 
@@ -130,12 +132,85 @@ def pack_arena(lives: Sequence[Life], *, align: int = 64) -> dict[str, int]:
     return places
 
 
+def check_parity(
+    reference: Callable[[np.ndarray], np.ndarray],
+    candidate: Callable[[np.ndarray], np.ndarray],
+    draw: Callable[[int], np.ndarray],
+    lengths: Sequence[int],
+    *,
+    batches: Sequence[int] = (1, 2, 5),
+    unit: float = 2.0**-24,
+) -> Parity:
+    """The candidate's worst difference from the reference on fresh inputs, and whether rounding explains it.
+
+    One new input per batch size, draw(batch), of which both get a copy of their own. A difference is the largest
+    |got - want| over the largest |want| (over 1.0 if all of `want` is 0). It is inf, at no cell, where shape or dtype
+    differ, and inf, at the first such cell, where got - want is not finite. The worst one counts, of equals the first.
+    Rounding explains the sum of (sqrt(length) + 4) * unit over `lengths`, the products per sum of each layer.
+
+    Checked: the verdict on either side of the bound; batch and cell; NaN, zeros, other shapes and types; errors that
+    only one batch size or the first input does not show; float16; no batches raise ValueError.
+    """
+
+    def compare(batch: int) -> Parity:
+        fresh = draw(batch)
+        want, got = reference(fresh.copy()), candidate(fresh.copy())
+        if got.shape != want.shape or got.dtype != want.dtype:
+            return Parity(False, math.inf, batch, ())
+        far = np.abs(got.astype(np.float64) - want.astype(np.float64))
+        far[~np.isfinite(far)] = math.inf
+        place = tuple(int(index) for index in np.unravel_index(far.argmax(), far.shape))
+        worst = float(far[place])
+        if math.isfinite(worst):
+            worst /= float(np.abs(want).max()) or 1.0
+        return Parity(worst <= explained, worst, batch, place)
+
+    explained = sum(math.sqrt(length) + 4 for length in lengths) * unit
+    return max((compare(batch) for batch in batches), key=lambda each: each.worst)
+
+
+def engine_for(wish: Wish, stored: list[Engine], build: Callable[[Wish], Engine], *, room: int = 8) -> Engine:
+    """An engine that serves the wish: of those in `stored` that fit the one used last, or else a new one, build(wish).
+
+    An engine fits where model, precision, device and version are those of the wish, and the shape has as many axes as
+    `least` and `most` and lies between them, both included, on every axis. If a new one does not fit, ValueError.
+
+    `stored` is kept in the order of use: what is handed back stands at its end, and what stands first is dropped until
+    at most `room` are left. Any other engine stays: it fits another wish, or another machine that shares the store.
+
+    Checked: how often `build` is called; both ends of every axis; each part of what must be the same; what is dropped;
+    a build that fails leaves `stored` as it was.
+    """
+
+    def fits(engine: Engine) -> bool:
+        same = all(getattr(engine, part) == getattr(wish, part) for part in ("model", "precision", "device", "version"))
+        return (
+            same
+            and len(engine.least) == len(wish.shape)
+            and all(low <= size <= high for low, size, high in zip(engine.least, wish.shape, engine.most, strict=True))
+        )
+
+    engine = next((one for one in reversed(stored) if fits(one)), None)
+    if engine is None:
+        engine = build(wish)
+        if not fits(engine):
+            raise ValueError(
+                f"an engine was built from {engine.least} to {engine.most}, and {wish.shape} was asked for"
+            )
+    else:
+        stored.remove(engine)
+    stored.append(engine)
+    del stored[:-room]
+    return engine
+
+
 # Given: the script around the exercises, in solutions/core/classroom/compile_script.py.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fold a network's batch norms, export it, simplify the graph, plan its memory, and print what each step saved."""
-    return compile_script(argv, Toolbox(export_dynamic, fold_batchnorm, simplify, pack_arena))
+    tools = Toolbox(export_dynamic, fold_batchnorm, simplify, pack_arena, check_parity, engine_for)
+    return compile_script(argv, tools)
 
 
 if __name__ == "__main__":
