@@ -55,6 +55,39 @@ def test_a_detector_of_bytes_finds_the_same_to_the_bit():
         np.testing.assert_array_equal(one.scores, other.scores)
 
 
+@pytest.mark.parametrize(
+    ("pixels", "scale", "zero", "are_codes"),
+    [
+        pytest.param(RAW_BGR, 1.0, 0, True, id="raw"),
+        pytest.param(PixelFormat(rgb=True, scale=1 / 255), 1 / 255, 0, True, id="unit"),
+        pytest.param(RAW_BGR, 250 / 255, 0, False, id="range-ends-early"),
+        pytest.param(RAW_BGR, 1.0, 3, False, id="zero-point"),
+        pytest.param(IMAGENET_RGB, 0.02, 0, False, id="imagenet"),
+    ],
+)
+def test_bytes_that_are_the_codes_already_are_not_coded_again(tmp_path, pixels, scale, zero, are_codes):
+    parts = f"<float s = {{{scale}}}, uint8 z = {{{zero}}}>"
+    graph = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1, 3, 16, 16] x) => (float[1, 3, 16, 16] y) {parts}
+        {{ c = QuantizeLinear(x, s, z)
+           y = DequantizeLinear(c, s, z) }}"""
+    )
+    path = tmp_path / "m.onnx"
+    onnx.save(graph, path)
+    made = bytes_model(path, pixels)
+    kinds = [node.op_type for node in onnx.load(made).graph.node]
+    assert (kinds == ["DequantizeLinear"]) == are_codes
+    image = np.arange(768, dtype=np.uint16).reshape(1, 3, 16, 16).astype(np.uint8)
+    plain, of_bytes = load_model(path, threads=1), load_model(made, threads=1)
+    factors = np.reshape(pixels.std, (1, 3, 1, 1))
+    scaled = ((image * pixels.scale - np.reshape(pixels.mean, (1, 3, 1, 1))) / factors).astype(np.float32)
+    # half a code may round either way after the scaling in float32
+    np.testing.assert_allclose(
+        of_bytes.predict({"x": image})["y"], plain.predict({"x": scaled})["y"], atol=scale * 1.01
+    )
+
+
 def test_it_is_made_once(tmp_path):
     path = small_network(tmp_path / "m.onnx")
     made = bytes_model(path, RAW_BGR)

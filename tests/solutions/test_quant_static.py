@@ -224,3 +224,18 @@ def test_yolox_keeps_no_layer_in_float(tmp_path):
     }  # fmt: skip
     assert not found.ops.get("Slice", 0)
     assert sqnr_db(run(path, feeds[0])[0], run(report.path, feeds[0])[0]) > 5
+
+
+@pytest.mark.parametrize(
+    ("make", "want"),
+    [
+        pytest.param(lambda x: np.rint(np.clip(128 + 40 * x, 3, 250)), (0.0, 255.0), id="bytes"),
+        pytest.param(lambda x: np.clip(128 + 40 * x, 3, 250), (3.0, 250.0), id="no-whole-numbers"),
+        pytest.param(lambda x: np.rint(np.clip(40 * x, -99, 99)), (-99.0, 99.0), id="below-zero"),
+        pytest.param(lambda x: np.float32(x > 0), (0.0, 1.0), id="yes-or-no"),
+    ],
+)
+def test_bytes_keep_the_range_of_bytes(make, want):
+    model = prepare(residual_net())
+    feeds = [{"x": make(20 * feed["x"]).astype(np.float32)} for feed in pictures()]
+    assert calibrated_ranges(model, ["x"], feeds, StaticConfig())["x"] == want

@@ -39,14 +39,23 @@ def bytes_model(path: Path, pixels: PixelFormat) -> Path:
 
 
 def take_bytes(model: onnx.ModelProto, pixels: PixelFormat) -> onnx.ModelProto:
-    """`model`, changed in place: its input of the same name is uint8, and Cast, Mul and Sub make of it what it was."""
+    """`model`, changed in place: its input of the same name is uint8, and Cast, Mul and Sub make of it what it was.
+
+    Where an int8 model would code every byte as itself, its codes are the input, and nothing is scaled or coded.
+    """
     graph = model.graph
     image = _image_input(graph)
     image.type.tensor_type.elem_type = TensorProto.UINT8
-    floats = f"{image.name}_floats"
-    _rename(graph, image.name, floats)
     factors = np.array([pixels.scale / std for std in pixels.std], np.float32)
     offsets = np.array([mean / std for mean, std in zip(pixels.mean, pixels.std, strict=True)], np.float32)
+    coders = [node for node in graph.node if image.name in node.input]
+    if coders and all(_codes_bytes(node, graph, factors, offsets) for node in coders):
+        for node in coders:
+            graph.node.remove(node)
+            _rename(graph, node.output[0], image.name)
+        return model
+    floats = f"{image.name}_floats"
+    _rename(graph, image.name, floats)
     scaling = [("Mul", factors)] if (factors != 1).any() else []
     scaling += [("Sub", offsets)] if offsets.any() else []
     names = [f"{image.name}_cast", *(f"{image.name}_{kind.lower()}" for kind, _ in scaling)]
@@ -59,6 +68,18 @@ def take_bytes(model: onnx.ModelProto, pixels: PixelFormat) -> onnx.ModelProto:
     for place, node in enumerate(nodes):
         graph.node.insert(place, node)
     return model
+
+
+def _codes_bytes(node: onnx.NodeProto, graph: onnx.GraphProto, factors: np.ndarray, offsets: np.ndarray) -> bool:
+    """True for a QuantizeLinear whose code of every scaled byte is that byte."""
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    if node.op_type != "QuantizeLinear" or len(node.input) != 3 or not stored.keys() >= set(node.input[1:]):
+        return False
+    scale, zero = (numpy_helper.to_array(stored[name]) for name in node.input[1:])
+    if scale.size != 1 or zero.dtype != np.uint8 or zero.any():
+        return False
+    scaled = np.arange(256, dtype=np.float32)[:, None] * factors - offsets
+    return bool((np.rint(scaled / scale) == np.arange(256)[:, None]).all())
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
