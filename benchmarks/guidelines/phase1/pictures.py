@@ -1,67 +1,31 @@
-"""The figures of phase 1's guidelines, drawn from the record of their measurements: file name -> SVG text.
-
-A figure is a column of panels with their titles, in one file that needs nothing else and follows the reader's theme.
-"""
+"""The figures of phase 1's guidelines, drawn from the record of their measurements: file name -> SVG text."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
-from solutions.core.measure.report_svg import Bars, Plot, Point, draw
+from benchmarks.guidelines.drawing import drawn, figure, panel
+from benchmarks.guidelines.records import Record
+from solutions.core.measure.report_svg import Bars, Plot, Point
 
-_WIDTH, _TITLE, _GAP = 720, 30, 10
 _LISTED = 12  # layers of the bottleneck table that are drawn
-_STYLE = """
-svg{--ink:#1d2329;--soft:#5d6873;--line:#d9dee3;--panel:#f6f8fa;--mark:#fbe3c0;
---c0:#2468b4;--c1:#d1622b;--c2:#2b8a5a;--c3:#a03c8c;--c4:#8a6d1f;--c5:#4a5a6a}
-@media (prefers-color-scheme:dark){svg{--ink:#e4e8ec;--soft:#9aa5b1;--line:#39424b;--panel:#1c2227;--mark:#5a4321;
---c0:#6aa9ee;--c1:#f0945f;--c2:#5fc492;--c3:#d584c3;--c4:#d6b45a;--c5:#a3b3c2}}
-.back{fill:var(--panel)}text{font:12px system-ui,sans-serif;fill:var(--soft)}
-text.title{font-size:14px;font-weight:600;fill:var(--ink)}text.code{font-family:ui-monospace,monospace;fill:var(--ink)}
-.grid{stroke:var(--line);fill:none}.line{fill:none;stroke-width:2}.whisker{stroke:var(--ink);stroke-width:1.5;fill:none}
-.cell{fill:none;stroke:var(--line)}.cell.on{fill:var(--mark)}.time{stroke:var(--ink);fill:none;stroke-width:1.5}
-"""
-_COLOURS = "".join(
-    f".line.c{i}{{stroke:var(--c{i})}}.dot.c{i},.bar.c{i}{{fill:var(--c{i})}}" for i in range(6)
-)  # as on the report's page
-
-Record = Mapping[str, Any]
 
 
 def figures(record: Record) -> dict[str, str]:
     """Every figure by its file name."""
     return {
         "first_bytes.svg": figure(("the first 12 bytes of five files", first_bytes(record["first_bytes"]))),
-        "wrong_preprocessing.svg": figure(*map(_drawn, wrong_preprocessing(record["wrong_preprocessing"]))),
-        "batch_sweep.svg": figure(*map(_drawn, batch_sweep(record["batch_sweep"]))),
-        "latency_distribution.svg": figure(_drawn(distribution(record["latency_distribution"]))),
-        "warm_up.svg": figure(_drawn(warm_up(record["warm_up"]))),
+        "wrong_preprocessing.svg": figure(*map(drawn, wrong_preprocessing(record["wrong_preprocessing"]))),
+        "batch_sweep.svg": figure(*map(drawn, batch_sweep(record["batch_sweep"]))),
+        "latency_distribution.svg": figure(drawn(distribution(record["latency_distribution"]))),
+        "warm_up.svg": figure(drawn(warm_up(record["warm_up"]))),
         "synchronise.svg": figure(("what the timer sees of three calls on a device", timeline())),
-        "layers.svg": figure(*map(_drawn, slowest(record["layers"]))),
-        "activations.svg": figure(*map(_drawn, activations(record["activations"]))),
-        "roofline.svg": figure(_drawn(roofline(record["layers"]))),
-        "drift.svg": figure(*map(_drawn, drift(record["drift"]))),
+        "layers.svg": figure(*map(drawn, slowest(record["layers"]))),
+        "activations.svg": figure(*map(drawn, activations(record["activations"]))),
+        "roofline.svg": figure(drawn(roofline(record["layers"]))),
+        "drift.svg": figure(*map(drawn, drift(record["drift"]))),
     }
-
-
-def figure(*panels: tuple[str, str]) -> str:
-    """One SVG file of panels (title, svg element) below one another."""
-    parts, top = [], 0
-    for title, svg in panels:
-        height = int(re.search(r'viewBox="0 0 \d+ (\d+)"', svg).group(1))  # type: ignore[union-attr]
-        place = f'<svg x="0" y="{top + _TITLE}" width="{_WIDTH}" height="{height}"'
-        parts.append(f'<text class="title" x="16" y="{top + 21}">{escape(title)}</text>')
-        parts.append(svg.replace("<svg", place, 1))
-        top += _TITLE + height + _GAP
-    name = escape("; ".join(title for title, _ in panels))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{top}" viewBox="0 0 {_WIDTH} {top}" '
-        f'role="img"><title>{name}</title><style>{_STYLE}{_COLOURS}</style>'
-        f'<rect class="back" width="{_WIDTH}" height="{top}" rx="6"/>{"".join(parts)}</svg>\n'
-    )
 
 
 def first_bytes(rows: Sequence[Record]) -> str:
@@ -76,7 +40,7 @@ def first_bytes(rows: Sequence[Record]) -> str:
             parts.append(f'<rect class="cell{on}" x="{x}" y="{top}" width="{side - 3}" height="40" rx="3"/>')
             for text, y in ((f"{code:02x}", top + 17), (shown, top + 33)):
                 parts.append(f'<text class="code" x="{x + side / 2 - 1.5}" y="{y}" text-anchor="middle">{text}</text>')
-    return _svg(8 + 50 * len(rows), parts)
+    return panel(8 + 50 * len(rows), parts)
 
 
 def wrong_preprocessing(found: Record) -> list[Bars]:
@@ -151,7 +115,7 @@ def timeline() -> str:
             end = x + 18 if title.startswith("without") else job + 160
             parts.append(f'<path class="time" d="M{x} {top + 33}v-5H{end}v5"/>')
             parts.append(f'<text x="{job + 80}" y="{top + 110}" text-anchor="middle">job {index + 1}</text>')
-    return _svg(255, parts)
+    return panel(255, parts)
 
 
 def slowest(found: Record) -> list[Bars]:
@@ -250,11 +214,3 @@ def drift(found: Record) -> list[Plot]:
             kind="scatter",
         ),
     ]
-
-
-def _drawn(plot: Plot | Bars) -> tuple[str, str]:
-    return plot.title, draw(plot)
-
-
-def _svg(height: int, parts: Sequence[str]) -> str:
-    return f'<svg viewBox="0 0 {_WIDTH} {height}">{"".join(parts)}</svg>'

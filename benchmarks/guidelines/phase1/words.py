@@ -1,38 +1,15 @@
-"""The measured numbers of phase 1's guidelines, written from the record: block name -> Markdown.
-
-In the guidelines a block stands between `<!-- measured: NAME -->` and `<!-- end -->`; nothing measured is quoted
-outside of one, so that a new record brings the whole text up to date.
-"""
+"""The measured numbers of phase 1's guidelines, written from the record: block name -> Markdown."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from benchmarks.phase1_pictures import shares_by_kind
-from solutions.core.errors import ConfigError
-from solutions.core.measure.report import Cell, format_cell
+from benchmarks.guidelines.phase1.pictures import shares_by_kind
+from benchmarks.guidelines.records import Record
+from benchmarks.guidelines.words import host, percent, table
+from solutions.core.measure.report import Cell
 
-Record = Mapping[str, Any]
-
-_BLOCK = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _ROOFLINE_LAYERS = ("layer1.0.conv2", "layer1.0.conv1", "fc", "bn1", "relu", "maxpool")
-
-
-def filled(text: str, record: Record) -> str:
-    """The text with every block written anew.
-
-    Raises:
-        ConfigError: a block that nobody writes, or one that is missing in the text.
-    """
-    known = blocks(record)
-    found = [name for _, name, _ in _BLOCK.findall(text)]
-    if sorted(found) != sorted(known):
-        raise ConfigError(
-            f"the guidelines must hold each of the blocks {', '.join(sorted(known))} once, and hold {sorted(found)}"
-        )
-    return _BLOCK.sub(lambda match: f"{match[1]}\n{known[match[2]]}\n\n{match[3]}", text)
 
 
 def blocks(record: Record) -> dict[str, str]:
@@ -51,19 +28,9 @@ def blocks(record: Record) -> dict[str, str]:
     }
 
 
-def host(record: Record) -> str:
-    """On what everything was measured."""
-    machine, versions = record["host"], record["versions"]
-    names = ("torch", "onnxruntime", "numpy")
-    return (
-        f"Measured with one thread on a machine with {machine['usable_cores']} usable cores ({machine['cpu']}), "
-        f"Python {machine['python']}, " + ", ".join(f"{name} {versions[name]}" for name in names) + "."
-    )
-
-
 def wrong_preprocessing(found: Record) -> str:
     """Accuracy by mistake."""
-    rows = [(row["fed"], _percent(row["class"]), _percent(row["colour"])) for row in found["rows"]]
+    rows = [(row["fed"], percent(row["class"]), percent(row["colour"])) for row in found["rows"]]
     return table((f"{found['crops']} pictures, fed ...", "class right", "colour right"), rows)
 
 
@@ -167,15 +134,3 @@ def drift(found: Record) -> str:
         told = f"{paired['ratio']:.3f} [{paired['low']:.3f}, {paired['high']:.3f}]"
         rows.append((number, f"{run['one_after_the_other']['ratio']:.3f}", told))
     return table(("run", "all of a, then all of b", "a b b a, with its 95 % interval"), rows)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """A Markdown table, numbers on the right."""
-    numeric = [all(isinstance(row[index], int | float) for row in rows) for index in range(len(columns))]
-    lines = [columns, ["--:" if number else "---" for number in numeric]]
-    lines += [[format_cell(cell) for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,6 +1,6 @@
 """Experiments behind the figures of phase 1's guidelines that look into files, pictures and networks.
 
-Each function returns values for JSON. Only `layers` depends on the machine. The others are in `phase1_timings.py`.
+Each function returns values for JSON. Only `layers` depends on the machine. The others are in `timings.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.phase1_timings import NETWORK, PICTURE, SMALL, loaded
+from benchmarks.guidelines.phase1.timings import NETWORK, PICTURE, SMALL, loaded
 from solutions.core.classroom.anatomy import take_apart
 from solutions.core.vision import scenes
 from solutions.core.vision.images import crop_batch
