@@ -1,7 +1,7 @@
 """Accuracy control: a quantized model is accepted only if it is faster and good enough, both beyond doubt.
 
-Where it is not good enough, the layers that hurt most go back to float, as few as will do. How good it is comes from
-scores per sample, float and quantized model on the same samples: the interval of the mean difference is the paired
+Where it is not good enough, the layers that hurt most go back to float, as few as will do. How good it is says a judge
+(see `judges`), who looks at float and quantized model on the same samples: the interval of what is lost is the paired
 bootstrap's, and its upper end has to be within the bound. Few samples make wide intervals, and so refusals.
 """
 
@@ -11,17 +11,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx
 
 from solutions.core.errors import ConfigError
 from solutions.core.measure.metrics import PairedRatio
 from solutions.core.measure.profiling import measure_pair
+from solutions.phase2_optimization.quantization.judges import Drop, Judge, MeanScore, Score, agreement, paired_drop
 from solutions.phase2_optimization.quantization.running import Feeds, Predict, predictor
 from solutions.phase2_optimization.quantization.sensitivity import LayerError, rank_layers
 from solutions.phase2_optimization.quantization.variants import Variants
 
-Score = Callable[[Predict], np.ndarray]
+__all__ = [
+    "Compare",
+    "Drop",
+    "GateConfig",
+    "GateReport",
+    "Judge",
+    "MeanScore",
+    "Score",
+    "Weighed",
+    "agreement",
+    "paired_drop",
+    "run_gate",
+    "weigh",
+]
+
 Compare = Callable[[Predict, Predict], PairedRatio]
 _RANKED_ON = 8  # samples for the ranking; every layer runs on all of them
 
@@ -31,7 +45,7 @@ class GateConfig:
     """The bounds.
 
     Attributes:
-        max_drop: the mean score may fall by at most this much, e.g. 0.01 of a score in 0..1.
+        max_drop: the score may fall by at most this much on any set, e.g. 0.01 of a score in 0..1.
         min_speedup: the float model's time over the quantized one's must reach this.
         confidence: of the interval of the drop.
         rounds: of the interleaved timing.
@@ -57,91 +71,75 @@ class GateConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
-    """How much the mean score falls, with the ends of its interval; negative where the quantized model is better."""
-
-    mean: float
-    low: float
-    high: float
-    samples: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.4f} [{self.low:.4f}, {self.high:.4f}] over {self.samples} samples"
-
-
-@dataclass(frozen=True, slots=True)
 class GateReport:
     """The verdict and the figures behind it.
 
     Attributes:
         accepted: faster and good enough.
         reason: the verdict as a sentence with the figures.
-        drop: of the model judged last.
+        drops: of the model judged last, by name of the set.
         ratio: its time over the float model's.
         kept: name of each layer left in float -> why.
-        steps: number of layers in float -> drop, in the order tried.
+        steps: number of layers in float -> drop on the set that loses most, in the order tried.
     """
 
     accepted: bool
     reason: str
-    drop: Drop
+    drops: Mapping[str, Drop]
     ratio: PairedRatio
     kept: Mapping[str, str]
     steps: tuple[tuple[int, Drop], ...]
+
+    @property
+    def drop(self) -> Drop:
+        """On the set that loses most."""
+        return _worst(self.drops)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         return {
             "accepted": self.accepted,
             "reason": self.reason,
-            "drop": _drop_dict(self.drop),
+            "drop": self.drop.as_dict(),
+            "sets": {name: drop.as_dict() for name, drop in self.drops.items()},
             "ratio": self.ratio.as_dict(),
             "speedup": self.ratio.speedup,
             "kept_float": dict(self.kept),
-            "steps": [{"layers_in_float": count, **_drop_dict(drop)} for count, drop in self.steps],
+            "steps": [{"layers_in_float": count, **drop.as_dict()} for count, drop in self.steps],
         }
 
 
-def paired_drop(
-    before: np.ndarray, after: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Drop:
-    """The mean of before - after with its bootstrap interval over samples; the same seed gives the same interval.
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """The verdict on one model: good enough, fast enough, and both as a sentence with the figures."""
 
-    Raises:
-        ConfigError: no scores, lengths that differ, or a score that is not finite.
+    good: bool
+    fast: bool
+    reason: str
 
-    >>> print(paired_drop(np.ones(4), np.ones(4)))
-    0.0000 [0.0000, 0.0000] over 4 samples
+    @property
+    def accepted(self) -> bool:
+        """Good and fast enough."""
+        return self.good and self.fast
+
+
+def weigh(drops: Mapping[str, Drop], ratio: PairedRatio, config: GateConfig, *, base: str = "float") -> Weighed:
+    """The verdict on a model by what it loses on each set and by its time over that of the model called `base`.
+
+    Good enough: on every set the upper end of the interval is within the bound. Fast enough: so is all of the ratio's.
     """
-    first, second = np.asarray(before, np.float64), np.asarray(after, np.float64)
-    if first.shape != second.shape or first.ndim != 1 or not first.size:
-        raise ConfigError(f"a drop needs one score per sample on both sides, got shapes {first.shape}, {second.shape}")
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise ConfigError("a score is NaN or infinite: the model's outputs cannot be judged")
-    falls = first - second
-    draws = np.random.default_rng(seed).integers(0, falls.size, size=(resamples, falls.size))
-    low, high = np.quantile(falls[draws].mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Drop(float(falls.mean()), float(low), float(high), int(falls.size))
-
-
-def agreement(model: onnx.ModelProto, feeds: Sequence[Feeds], threads: int = 1) -> Score:
-    """A score without labels: how far a model answers as the float `model` does, 1 per sample being the same.
-
-    For one output of class scores it is 1 where the best class is the same and 0 where not; otherwise it is
-    1 - |difference| / |answer| of the worst output, at least 0.
-
-    Raises:
-        ConfigError: no samples.
-    """
-    if not feeds:
-        raise ConfigError("judging a model needs at least one sample, got none")
-    exact = predictor(model, threads)
-    want = [exact(sample) for sample in feeds]
-
-    def score(predict: Predict) -> np.ndarray:
-        return np.array([_likeness(answer, predict(sample)) for answer, sample in zip(want, feeds, strict=True)])
-
-    return score
+    good = all(drop.high <= config.max_drop for drop in drops.values())
+    fast = ratio.verdict(at_most=1 / config.min_speedup) == "pass"
+    falls = ", ".join(f"{drop} on {name}" if name else str(drop) for name, drop in drops.items())
+    # The bootstrap cannot draw what was never seen; the rule of three can.
+    few = min((drop.samples for drop in drops.values() if drop.low == drop.high == 0), default=0)
+    unseen = f"; {few} samples cannot exclude {3 / few:.3f}" if few else ""
+    reason = (
+        f"{'accepted' if good and fast else 'refused'}: {ratio.speedup:.2f} [{1 / ratio.high:.2f}, {1 / ratio.low:.2f}]"
+        f" times as fast as {base} ({config.min_speedup:g} wanted), the score falls by {falls} "
+        f"({config.max_drop:g} allowed){unseen}"
+    )
+    return Weighed(good, fast, reason)
 
 
 def run_gate(
@@ -150,7 +148,7 @@ def run_gate(
     feeds: Sequence[Feeds],
     config: GateConfig = GateConfig(),
     *,
-    score: Score | None = None,
+    score: Score | Judge | None = None,
     compare: Compare | None = None,
 ) -> tuple[onnx.ModelProto | None, GateReport]:
     """The quantized model with as few layers in float as the bound needs, or None when refused; and the report.
@@ -158,26 +156,28 @@ def run_gate(
     Args:
         model: the float model.
         variants: of the same model.
-        feeds: samples to judge and to time on; other ones than those of the calibration.
+        feeds: samples to rank layers by, to time on, and to judge on by default; other ones than those of the
+            calibration.
         config: the bounds.
-        score: scores per sample of a model, in the same order each time; `agreement` on `feeds` by default.
+        score: scores per sample of a model, in the same order each time, or a judge; `agreement` on `feeds` by default.
         compare: (float, quantized) -> ratio of times; interleaved timing on the first sample by default.
 
     Raises:
         ConfigError: no samples, or scores that cannot be compared.
     """
     score = score or agreement(model, feeds, config.threads)
+    judge = score if isinstance(score, Judge) else MeanScore(score)
     compare = compare or _timed(feeds[0], config.rounds)
     exact = predictor(model, config.threads)
-    before = score(exact)
-    steps: dict[int, Drop] = {}
+    before = judge.look(exact)
+    tried: dict[int, Mapping[str, Drop]] = {}
     ranking: list[LayerError] = []
 
     def attempt(count: int) -> tuple[onnx.ModelProto, Predict, bool]:
         candidate = variants.build([layer.name for layer in ranking[:count]])
         predict = predictor(candidate, config.threads)
-        steps[count] = paired_drop(before, score(predict), confidence=config.confidence)
-        return candidate, predict, steps[count].high <= config.max_drop
+        tried[count] = judge.drops(before, judge.look(predict), config.confidence)
+        return candidate, predict, _worst(tried[count]).high <= config.max_drop
 
     candidate, predict, good = attempt(0)
     ratio = compare(exact, predict)
@@ -185,15 +185,14 @@ def run_gate(
     count = 0
     if not good and not hopeless and variants.layers:
         ranking = list(rank_layers(model, variants, feeds[:_RANKED_ON], threads=config.threads))
-        found, count = _fewest(lambda tried: attempt(tried)[2], len(ranking))
-        candidate, predict, good = attempt(count) if found else (candidate, predict, False)
+        found, count = _fewest(lambda number: attempt(number)[2], len(ranking))
+        candidate, predict, _ = attempt(count) if found else (candidate, predict, False)
         ratio = compare(exact, predict)
-    fast = ratio.verdict(at_most=1 / config.min_speedup) == "pass"
+    verdict = weigh(tried[count], ratio, config)
     kept = {layer.name: layer.reason for layer in ranking[:count]}
-    report = GateReport(
-        good and fast, _sentence(good, fast, steps[count], ratio, config, kept), steps[count], ratio, kept,
-        tuple(steps.items()),
-    )  # fmt: skip
+    reason = f"{verdict.reason}; {len(kept)} layers kept in float"
+    steps = tuple((number, _worst(drops)) for number, drops in tried.items())
+    report = GateReport(verdict.accepted, reason, tried[count], ratio, kept, steps)
     return (candidate if report.accepted else None), report
 
 
@@ -218,29 +217,5 @@ def _timed(sample: Feeds, rounds: int) -> Compare:
     return compare
 
 
-def _likeness(want: list[np.ndarray], got: list[np.ndarray]) -> float:
-    if len(want) == 1 and want[0].ndim == 2 and want[0].shape[1] > 1:
-        return float((want[0].argmax(axis=1) == got[0].argmax(axis=1)).mean())
-    likeness = []
-    for exact, close in zip(want, got, strict=True):
-        wide = exact.astype(np.float64)
-        size, error = np.linalg.norm(wide), np.linalg.norm(wide - close.astype(np.float64))
-        likeness.append(1 - float(error / size) if size > 0 else float(error == 0))
-    return max(min(likeness), 0.0) if np.isfinite(likeness).all() else 0.0
-
-
-def _sentence(
-    good: bool, fast: bool, drop: Drop, ratio: PairedRatio, config: GateConfig, kept: Mapping[str, str]
-) -> str:
-    speedup = f"{ratio.speedup:.2f} [{1 / ratio.high:.2f}, {1 / ratio.low:.2f}] times as fast"
-    verdict = "accepted" if good and fast else "refused"
-    # The bootstrap cannot draw what was never seen; the rule of three can.
-    unseen = f"; {drop.samples} samples cannot exclude {3 / drop.samples:.3f}" if drop.low == drop.high == 0 else ""
-    return (
-        f"{verdict}: {speedup} as float ({config.min_speedup:g} wanted), the score falls by {drop} "
-        f"({config.max_drop:g} allowed), {len(kept)} layers kept in float{unseen}"
-    )
-
-
-def _drop_dict(drop: Drop) -> dict[str, float]:
-    return {"mean": drop.mean, "low": drop.low, "high": drop.high, "samples": drop.samples}
+def _worst(drops: Mapping[str, Drop]) -> Drop:
+    return max(drops.values(), key=lambda drop: drop.high)
