@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from solutions.core.hardware.profile import detect
 from solutions.core.vision.scenes import StreetScene, write_clip
 from solutions.core.vision.video import SourceInfo
 from solutions.core.zoo.registry import TIERS, embedded
+from solutions.phase2_optimization.quantization.fusion_check import check_fusion
 from solutions.phase4_production.video_analysis import calibration, edge_setup
 from solutions.phase4_production.video_analysis.edge_profiles import EdgeProfile, is_here, profile_of
 from solutions.phase4_production.video_analysis.edge_setup import EdgeConfig, find_detector, prepare
@@ -90,6 +93,8 @@ def test_offline_real_video_is_refused_with_the_way_out(monkeypatch):
 def test_int8_is_calibrated_cached_and_really_quantized(precision, tmp_path, monkeypatch):
     monkeypatch.setenv("MLI_CACHE", str(tmp_path))
     monkeypatch.setattr(calibration, "CALIBRATION_SEEDS", range(2_000_000, 2_000_002))
+    few = partial(calibration.calibration_pictures, count=8)
+    monkeypatch.setattr(edge_setup, "calibration_pictures", few)
     config = EdgeConfig(tier="small", precision=precision, threads=1, classifier="none")
     ready = prepare(config, SCENE, detect())
     ready.pipeline.close()
@@ -101,7 +106,21 @@ def test_int8_is_calibrated_cached_and_really_quantized(precision, tmp_path, mon
     again.pipeline.close()
     assert files[0].stat().st_mtime_ns == made_at, "the second run finds the file of the first"
     if precision == "auto":
-        assert any("fp32" in note for note in ready.notes), "the choice is explained"
+        assert any("as fast as fp32" in note for note in ready.notes), "the choice is explained"
+    else:
+        found = check_fusion(next((tmp_path / "bytes").glob("street-small-int8-*.onnx")))
+        assert found.float == 0, "what was quantized is integer in the file that runs, which takes bytes"
+        assert found.integer == 12
+
+
+def test_fp16_of_a_live_source_needs_no_pictures(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLI_CACHE", str(tmp_path))
+    live = SourceInfo("rtsp://x", "url", (180, 320), 30.0, None, "h264", live=True)
+    config = EdgeConfig(detector="street", tier="small", precision="fp16", threads=1, classifier="none")
+    ready = prepare(config, live, detect())
+    ready.pipeline.close()
+    assert ready.facts["precision"] == "fp16"
+    assert any("casts back" in note for note in ready.notes)
 
 
 def test_int8_on_a_live_source_wants_pictures():
@@ -117,11 +136,25 @@ def test_calibration_pictures_come_from_a_folder_or_a_video(tmp_path):
     assert len(from_video) == 20
     folder = tmp_path / "pictures"
     folder.mkdir()
-    import cv2
-
     for k in range(3):
         cv2.imwrite(str(folder / f"{k}.png"), from_video[k])
     (folder / "notes.txt").write_text("no picture")
     pictures = list(calibration.calibration_frames(str(folder), FILE, street=False))
     assert len(pictures) == 3
     np.testing.assert_array_equal(pictures[1], from_video[1])
+
+
+def test_precisions_are_not_compared_on_what_they_were_calibrated_with(tmp_path):
+    write_clip(StreetScene(1, size_hw=(96, 160)), tmp_path / "v.mp4", None, frames=30)
+    spec = SourceInfo(str(tmp_path / "v.mp4"), "file", (96, 160), 30.0, 30, "h264", live=False)
+    found = calibration.calibration_pictures(None, spec, street=False, count=8)
+    assert (len(found.learnt), len(found.judged)) == (8, 4)
+    assert not any(np.array_equal(one, other) for one in found.learnt for other in found.judged)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "0.png"), np.zeros((96, 160, 3), np.uint8))
+    found = calibration.calibration_pictures(str(folder), spec, street=False, count=8)
+    assert (len(found.learnt), len(found.judged)) == (1, 4), "judged on the video, calibrated on the folder"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="empty gave no picture"):
+        calibration.calibration_pictures(str(tmp_path / "empty"), spec, street=False)

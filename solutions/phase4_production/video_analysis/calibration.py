@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,34 @@ from solutions.core.vision.scenes import StreetScene
 from solutions.core.vision.video import SourceInfo, open_source
 
 CALIBRATION_SEEDS = range(2_000_000, 2_000_008)  # neither trained on nor scored on
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationPictures:
+    """What to learn ranges from, and what to compare precisions on: other pictures, where there are others."""
+
+    learnt: list[np.ndarray]
+    judged: list[np.ndarray]
+
+
+def calibration_pictures(
+    place: str | None, source: SourceInfo, *, street: bool, count: int = 40
+) -> CalibrationPictures:
+    """About `count` pictures to learn from, by `calibration_frames`, and half as many like those to come to judge on.
+
+    Raises:
+        ConfigError, VideoError: as `calibration_frames`; or there was no picture.
+    """
+    if place is None:
+        every = list(calibration_frames(None, source, street=street, count=count + count // 2))
+        judged = every[2::3] or every
+        learnt = [picture for number, picture in enumerate(every) if number % 3 != 2]
+    else:
+        learnt = list(calibration_frames(place, source, street=street, count=count))
+        judged = learnt if source.live else list(calibration_frames(None, source, street=street, count=count // 2))
+    if not learnt or not judged:
+        raise ConfigError(f"{place if not learnt and place else source.spec} gave no picture to calibrate with.")
+    return CalibrationPictures(learnt, judged)
 
 
 def calibration_frames(place: str | None, source: SourceInfo, *, street: bool, count: int = 40) -> Iterator[np.ndarray]:

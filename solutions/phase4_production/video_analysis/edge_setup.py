@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ from solutions.core.zoo.external import external_model
 from solutions.core.zoo.registry import CLASSIFIER, DETECTORS, embedded
 from solutions.phase1_basics.model_loader import load_model
 from solutions.phase4_production.video_analysis.bytes_input import bytes_model
-from solutions.phase4_production.video_analysis.calibration import calibration_frames
+from solutions.phase4_production.video_analysis.calibration import calibration_pictures
 from solutions.phase4_production.video_analysis.classifier import CropClassifier
 from solutions.phase4_production.video_analysis.detector import Detector, load_detector
+from solutions.phase4_production.video_analysis.edge_precision import detector_in
 from solutions.phase4_production.video_analysis.edge_profiles import EdgeProfile, is_here, profile_of
 from solutions.phase4_production.video_analysis.model_pipeline import Pipeline, PipelineConfig
 from solutions.phase4_production.video_analysis.motion import MotionConfig
-from solutions.phase4_production.video_analysis.precision import choose_precision, convert_fp16, quantize_int8
 from solutions.phase4_production.video_analysis.tracker_config import TrackerConfig
 
 SSDLITE = "ssdlite320_mobilenet_v3_large"
@@ -94,7 +95,17 @@ def prepare(config: EdgeConfig, source: SourceInfo, hardware: HardwareProfile) -
             f"This machine is not a {device.title}: its profile ({profile.tier} tier, {profile.precision}, detector on "
             f"every {_ordinal(profile.detect_every)} frame) runs here; what the device would do is an estimate."
         )
-    path, precision = _at_precision(path, is_embedded, config, profile, source, notes)
+    pictures = partial(calibration_pictures, config.calibration, source, street=is_embedded)
+    learns = not source.live or config.calibration is not None
+    path, precision = detector_in(
+        profile.precision,
+        path,
+        pictures if learns or profile.precision != "fp16" else None,
+        notes,
+        threads=config.threads,
+        head=config.head,
+        wanted=config.classes,
+    )
     detector = _detector_of_bytes(path, config, device="auto" if here else "cpu")
     try:
         classifier = _load_classifier(config, is_embedded, notes)
@@ -190,30 +201,6 @@ def _detector_of_bytes(path: Path, config: EdgeConfig, *, device: str) -> Detect
         raise
     plain.close()
     return detector
-
-
-def _at_precision(
-    path: Path, is_embedded: bool, config: EdgeConfig, profile: EdgeProfile, source: SourceInfo, notes: list[str]
-) -> tuple[Path, str]:
-    """The file to run, and what it computes in."""
-    if profile.precision == "fp32":
-        return path, "fp32"
-    if profile.precision == "fp16":
-        notes.append("fp16 is made for GPUs and accelerators: on this CPU the runtime casts back to fp32.")
-        return convert_fp16(path), "fp16"
-    frames = list(calibration_frames(config.calibration, source, street=is_embedded))
-    if not frames:
-        raise ConfigError(f"{config.calibration or source.spec} gave no picture to calibrate int8 with.")
-    plain = load_detector(path, config.head, threads=config.threads)
-    try:
-        int8 = quantize_int8(path, frames, preprocess=lambda frame: plain.preprocess(frame).blob)
-    finally:
-        plain.close()
-    if profile.precision == "int8":
-        return int8, "int8"
-    choice = choose_precision({"fp32": path, "int8": int8}, frames[:20], threads=config.threads or 1, head=config.head)
-    notes.append(choice.reason)
-    return choice.path, choice.name
 
 
 def _load_classifier(config: EdgeConfig, is_embedded: bool, notes: list[str]) -> CropClassifier | None:

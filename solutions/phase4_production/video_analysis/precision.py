@@ -1,8 +1,8 @@
 """Which precision of a detector to run here: measured on this machine, on these pictures, never assumed.
 
-Int8 is a hypothesis. It made YOLOX-nano 1.2 times faster and MobileNetV3 slower on the same CPU, and how much accuracy
-it costs depends on the calibration. So candidates are timed against the baseline in interleaved rounds, their
-detections are compared, and one is taken only where it is faster beyond doubt and close enough.
+Int8 is a hypothesis. It made YOLOX-nano faster and MobileNetV3 slower on the same CPU, and how much accuracy it costs
+depends on the calibration. So candidates are timed against the baseline in interleaved rounds, their detections are
+compared, and the verdict is that of Phase 2's gate: faster beyond doubt, and all of the interval close enough.
 """
 
 from __future__ import annotations
@@ -18,19 +18,10 @@ from solutions.core.errors import ConfigError
 from solutions.core.measure.metrics import PairedRatio
 from solutions.core.measure.profiling import measure, measure_pair
 from solutions.core.vision.detection import Detections
-from solutions.core.vision.detection_metrics import APResult, TruthBoxes, average_precision
+from solutions.core.vision.detection_metrics import TruthBoxes
+from solutions.phase2_optimization.quantization.gate import Drop, GateConfig, weigh
 from solutions.phase4_production.video_analysis.detector import Detector, load_detector
-from solutions.phase4_production.video_analysis.int8 import Int8Settings, convert_fp16, quantize_int8
-
-__all__ = [
-    "CandidateReport",
-    "Int8Settings",
-    "PrecisionChoice",
-    "choose_precision",
-    "convert_fp16",
-    "detection_truth",
-    "quantize_int8",
-]
+from solutions.phase4_production.video_analysis.detector_judge import ap_drop, weighted_ap
 
 _RANKING_THRESHOLD = 0.05  # AP judges a ranking, so candidates must show more than they would report
 _TIMING_S = 0.01  # calls of fast models are timed in groups of about this length: single ones drown in noise
@@ -42,16 +33,14 @@ class CandidateReport:
 
     Attributes:
         name: its key, e.g. "int8".
-        ap50: mean over classes, weighted by how often each occurs; 0..1.
-        drop: the baseline's ap50 minus this one's, 0..1; negative where it is better.
+        drop: how much lower its AP50 is than the baseline's (classes weighted by how often they occur), with interval.
         ratio: its inference time over the baseline's, with interval.
         accepted: True when it may replace the baseline.
         reason: why, or why not, as a sentence.
     """
 
     name: str
-    ap50: float
-    drop: float
+    drop: Drop
     ratio: PairedRatio
     accepted: bool
     reason: str
@@ -90,8 +79,9 @@ def choose_precision(
         candidates: files by name, e.g. {"fp32": ..., "int8": ...}, the first being the one to trust.
         frames: pictures like those to come, uint8 BGR; twenty say something, a hundred are better.
         truth: labels of each frame. Without it what the baseline finds is taken for true, which measures agreement.
-        max_drop: how much AP50 a candidate may lose; default 0.02 against truth, 0.05 against the baseline's
-            detections, where every small shift of a box counts as a loss although it may be none.
+        max_drop: how much AP50 a candidate may lose, at the upper end of the interval; default 0.02 against truth, 0.05
+            against the baseline's detections, where every small shift of a box counts as a loss although it may be
+            none.
         rounds: interleaved timings on the first frame.
         threads: threads per operator, as it will run.
         detector_settings: for every Detector, e.g. `head` or `input_hw`.
@@ -104,6 +94,7 @@ def choose_precision(
     if truth is not None and len(truth) != len(frames):
         raise ConfigError(f"truth must have one entry per frame, got {len(truth)} for {len(frames)}")
     bound = max_drop if max_drop is not None else (0.02 if truth is not None else 0.05)
+    gate = GateConfig(bound, min_speedup=1.0, rounds=rounds, threads=threads or 1)
     (base_name, base_path), *others = candidates.items()
     settings = {**detector_settings, "score_threshold": _RANKING_THRESHOLD}
     reported_from = detector_settings.get("score_threshold")
@@ -112,14 +103,22 @@ def choose_precision(
         threshold = baseline.head.score_threshold if reported_from is None else reported_from
         found = [baseline.detect(frame) for frame in frames]
         judged = truth if truth is not None else [detection_truth(seen, threshold) for seen in found]
-        base_ap = _weighted_ap(found, judged)
         reports = []
         for name, path in others:
             challenger = load_detector(path, threads=threads, **settings)
             try:
-                reports.append(_compare(name, base_name, baseline, challenger, frames, judged, base_ap, bound, rounds))
+                drop = ap_drop(
+                    found,
+                    [challenger.detect(frame) for frame in frames],
+                    judged,
+                    confidence=gate.confidence,
+                    score=weighted_ap,
+                )
+                ratio = _ratio(baseline, challenger, frames[0], rounds)
             finally:
                 challenger.close()
+            verdict = weigh({"": drop}, ratio, gate, base=base_name)
+            reports.append(CandidateReport(name, drop, ratio, verdict.accepted, f"{name} {verdict.reason}"))
     finally:
         baseline.close()
     accepted = [report for report in reports if report.accepted]
@@ -136,36 +135,10 @@ def detection_truth(found: Detections, threshold: float) -> TruthBoxes:
     return TruthBoxes(kept.boxes, kept.class_ids, kept.scores < threshold)
 
 
-def _compare(
-    name: str,
-    base_name: str,
-    baseline: Detector,
-    challenger: Detector,
-    frames: Sequence[np.ndarray],
-    truth: Sequence[TruthBoxes],
-    base_ap: float,
-    bound: float,
-    rounds: int,
-) -> CandidateReport:
-    ap50 = _weighted_ap([challenger.detect(frame) for frame in frames], truth)
-    blobs = [detector.preprocess(frames[0]).blob for detector in (baseline, challenger)]
+def _ratio(baseline: Detector, challenger: Detector, frame: np.ndarray, rounds: int) -> PairedRatio:
+    blobs = [detector.preprocess(frame).blob for detector in (baseline, challenger)]
     once_s = measure(lambda: baseline.run(blobs[0]), warmup=2, repeats=5).summary.p50 / 1e3
     inner = min(20, max(1, round(_TIMING_S / once_s)))
-    ratio = measure_pair(
+    return measure_pair(
         lambda: baseline.run(blobs[0]), lambda: challenger.run(blobs[1]), rounds=rounds, warmup=3, inner=inner
     ).ratio
-    drop = base_ap - ap50
-    accurate, faster = drop <= bound, ratio.verdict(at_most=1.0) == "pass"
-    speed = f"takes {ratio.ratio:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] of {base_name}'s time"
-    accuracy = f"{'loses' if drop >= 0 else 'gains'} {abs(drop):.3f} AP50 ({bound:.3f} allowed)"
-    verdict = "chosen" if accurate and faster else "refused" if not accurate else "not faster beyond doubt"
-    return CandidateReport(name, ap50, drop, ratio, accurate and faster, f"{name} {verdict}: {speed} and {accuracy}")
-
-
-def _weighted_ap(found: Sequence[Detections], truth: Sequence[TruthBoxes]) -> float:
-    """AP50 over all classes, each weighted by its number of truths, so that a class seen once does not decide."""
-    result: APResult = average_precision(list(zip(found, truth, strict=True)))
-    total = sum(result.truths.values())
-    if total == 0:
-        raise ConfigError("the frames show nothing to compare precisions on: give frames with objects in them")
-    return sum(result.ap[key] * count for key, count in result.truths.items()) / total
