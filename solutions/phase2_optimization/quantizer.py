@@ -3,6 +3,7 @@
     python solutions/phase2_optimization/quantizer.py --model resnet18.onnx --method static --calibration pictures \\
         --max-drop 0.01 --min-speedup 1.2 --out resnet18-int8.onnx
     python solutions/phase2_optimization/quantizer.py --model model.onnx --method fp16 --out model-fp16.onnx
+    python solutions/phase2_optimization/quantizer.py --model street-small --method qat --out street-small-qat.onnx
 
 Every method gives `Variants`: the model with any set of layers left in float. The gate rolls the most sensitive layers
 back until the score is within the bound, and refuses what is not faster and good enough: that is not written.
@@ -40,7 +41,7 @@ from solutions.phase2_optimization.quantization.variants import (
     Variants,
 )
 
-METHODS = ("static", "dynamic", "fp16", "bf16")
+METHODS = ("static", "dynamic", "fp16", "bf16", "qat")
 _HALF = {"fp16": "float16", "bf16": "bfloat16"}
 
 
@@ -49,7 +50,7 @@ class QuantizerConfig:
     """What to make.
 
     Attributes:
-        method: "static", "dynamic", "fp16" or "bf16".
+        method: "static", "dynamic", "fp16", "bf16" or "qat" (int8 by training, for the embedded models).
         target: the runtime that static int8 is for: "onnxruntime", "openvino" or "tensorrt".
         observer: how static int8 finds ranges.
         keep_float: names of nodes that stay in float.
@@ -67,6 +68,11 @@ class QuantizerConfig:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ConfigError(f"method must be one of {', '.join(METHODS)}, got {self.method}")
+        if self.method == "qat" and (self.target != "onnxruntime" or self.keep_float):
+            raise ConfigError(
+                "qat gives the embedded models for ONNX Runtime with all layers in int8: for anything else call "
+                "prepare_qat with another QatConfig (solutions.phase2_optimization.qat.prepare)"
+            )
         if self.half_io and self.method not in _HALF:
             raise ConfigError(f"16-bit inputs and outputs go with fp16 and bf16, not with {self.method}")
         if self.gate and (self.method == "bf16" or self.half_io or self.target == "tensorrt"):
@@ -150,6 +156,10 @@ def make_variants(source: Path, samples: Sequence[Feeds], config: QuantizerConfi
     """
     if config.method == "dynamic":
         return DynamicVariants(source, DynamicConfig(keep_float=config.keep_float))
+    if config.method == "qat":
+        from solutions.phase2_optimization.qat.embedded import TrainedVariants  # torch takes seconds to import
+
+        return TrainedVariants(source)
     if config.method in _HALF:
         half = HalfConfig(_HALF[config.method], keep_nodes=config.keep_float, half_io=config.half_io)
         return HalfVariants(source, samples, half)
@@ -213,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = QuantizerConfig(args.method, args.target, args.observer, tuple(args.keep_float), args.half_io, gate)
     source = locate(args.model)
     samples: Sequence[Feeds] = ()
-    if (args.calibration and args.method != "dynamic") or gate:
+    if (args.calibration and args.method not in ("dynamic", "qat")) or gate:
         model = load_model(source, device="cpu", threads=1)
         samples, assumed = folder_samples(
             model, args.calibration, most=args.samples, pixels=args.pixels, resize=args.resize
