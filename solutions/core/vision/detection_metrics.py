@@ -85,7 +85,9 @@ def average_precision(
 
 @dataclass(frozen=True, slots=True)
 class JudgedFrames:
-    """Detections found right or wrong, best score first: the average precision of any draw of the frames follows.
+    """Detections found right or wrong: the average precision of any draw of the frames follows.
+
+    They are ordered by class, and within a class the best score comes first.
 
     Attributes:
         keys: int64 [D], the class of each, or `ANY_CLASS`; absorbed detections are left out.
@@ -106,8 +108,9 @@ class JudgedFrames:
         for key in sorted(self.truths):
             counts[key] = int((self.truths[key] if times is None else self.truths[key] * times).sum())
             if counts[key]:
-                mine = self.keys == key
-                weights = np.ones(int(mine.sum()), np.int64) if times is None else times[self.frames[mine]]
+                mine = slice(*np.searchsorted(self.keys, (key, key + 1)))
+                frames = self.frames[mine]
+                weights = np.ones(len(frames), np.int64) if times is None else times[frames]
                 ap[key] = _area(self.right[mine], weights, counts[key])
         return APResult(ap, float(np.mean(list(ap.values()))) if ap else float("nan"), {key: counts[key] for key in ap})
 
@@ -131,9 +134,9 @@ def judge_frames(
         keys.append(detections.class_ids[counted] if class_aware else np.full(len(counted), ANY_CLASS))
         places.append(np.full(len(counted), place))
         right.append(verdicts[verdicts != _ABSORBED] == _RIGHT)
-    best_first = np.argsort(-np.concatenate(scores), kind="stable")
+    order = np.lexsort((-np.concatenate(scores), np.concatenate(keys)))  # a stable sort, as equal scores want
     return JudgedFrames(
-        np.concatenate(keys)[best_first], np.concatenate(places)[best_first], np.concatenate(right)[best_first], truths
+        np.concatenate(keys)[order], np.concatenate(places)[order], np.concatenate(right)[order], truths
     )
 
 
