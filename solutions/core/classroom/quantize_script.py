@@ -52,12 +52,11 @@ def quantize_script(argv: Sequence[str] | None, tools: Toolbox) -> int:
         raise ConfigError("--pictures must be at least 2, --rounds at least 1, and --share above 0 and at most 1")
     model = onnx.load(embedded(CLASSIFIER).onnx)
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    nodes = [Node(n.output[0], n.op_type.replace("Gemm", "MatMul"), tuple(n.input)) for n in model.graph.node]
-    placed = tools.place_codes(nodes)
+    placed = _places(model, tools)
     learnt, held_out = (street_crops(args.pictures, held_out=unseen) for unseen in (False, True))
-    activations = [name for name in dict.fromkeys(placed.values()) if name not in weights]
-    codes = _codes(model, activations, learnt, args.share, tools)
-    print(f"{CLASSIFIER}: {len(activations)} activations and {len(placed) - len(activations)} weights get codes")
+    batches = [learnt.pictures[start : start + _BATCH] for start in range(0, len(learnt.pictures), _BATCH)]
+    codes = _codes(model, placed, batches, args.share, tools)
+    print(f"{CLASSIFIER}: {len(codes)} activations and {len(placed) - len(codes)} weights get codes")
     _one_layer(model, weights, codes, held_out, tools)
     before, after = _session(model), _session(_with_pairs(model, weights, placed, codes, tools))
     _judge(before, after, held_out, args.rounds, tools)
@@ -72,6 +71,26 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def quantized(model: onnx.ModelProto, batches: Sequence[Array], tools: Toolbox, *, share: float) -> onnx.ModelProto:
+    """The model with a quantize-dequantize pair wherever the learner's functions put one.
+
+    Args:
+        model: a float32 graph with one input, whose weights are those of Conv and Gemm.
+        batches: what it calibrates with, one array per run.
+        tools: all of them but `fake_quantize`, `integer_linear` and `gate` are called.
+        share: of the activations that is not clipped.
+    """
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    placed = _places(model, tools)
+    return _with_pairs(model, weights, placed, _codes(model, placed, batches, share, tools), tools)
+
+
+def _places(model: onnx.ModelProto, tools: Toolbox) -> dict[str, str]:
+    """Which tensors of the model get a pair, and whose range each takes."""
+    nodes = [Node(n.output[0], n.op_type.replace("Gemm", "MatMul"), tuple(n.input)) for n in model.graph.node]
+    return tools.place_codes(nodes)
+
+
 def _session(model: onnx.ModelProto) -> Run:
     import onnxruntime
 
@@ -83,17 +102,18 @@ def _session(model: onnx.ModelProto) -> Run:
 
 
 def _codes(
-    model: onnx.ModelProto, activations: Sequence[str], crops: Crops, share: float, tools: Toolbox
+    model: onnx.ModelProto, placed: dict[str, str], batches: Sequence[Array], share: float, tools: Toolbox
 ) -> dict[str, Code]:
-    """The code of each activation, from what the float model computes for the crops, batch by batch."""
+    """The code of each activation, from what the float model computes, batch by batch."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    activations = [name for name in dict.fromkeys(placed.values()) if name not in weights]
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     inner = [name for name in activations if name != model.graph.input[0].name]
     del watched.graph.output[:]
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in inner)
     run = _session(onnx.shape_inference.infer_shapes(watched))
-    batches = [crops.pictures[start : start + _BATCH] for start in range(0, len(crops.pictures), _BATCH)]
-    seen: dict[str, list[Array]] = {model.graph.input[0].name: batches}
+    seen: dict[str, list[Array]] = {model.graph.input[0].name: list(batches)}
     for batch in batches:
         for name, values in zip(inner, run(batch), strict=True):
             seen.setdefault(name, []).append(values)
