@@ -1,41 +1,13 @@
-"""Pictures from files of any kind: what each kind becomes, and one sentence for what is no whole picture."""
-
-import io
-import struct
-import time
-import tracemalloc
-import zlib
+"""Pictures from files of any kind: what each kind becomes."""
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from solutions.core.errors import ConfigError, CourseError, ImageError
-from solutions.phase1_basics.prediction.image_files import decode_image, image_paths, read_image
-
-ORIENTATION = 0x0112
-
-
-def corners(height=24, width=40):
-    """RGB: red, green, blue, yellow quarters, so that every rotation and channel order shows."""
-    rgb = np.zeros((height, width, 3), np.uint8)
-    rgb[: height // 2, : width // 2] = (255, 0, 0)
-    rgb[: height // 2, width // 2 :] = (0, 255, 0)
-    rgb[height // 2 :, : width // 2] = (0, 0, 255)
-    rgb[height // 2 :, width // 2 :] = (255, 255, 0)
-    return rgb
-
-
-def saved(path, image, **options):
-    image.save(path, **options)
-    return path
-
-
-def noise(height, width, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+from solutions.core.errors import ImageError
+from solutions.phase1_basics.prediction.image_files import read_image
+from tests.solutions.picture_builders import ORIENTATION, corners, noise, saved
 
 
 def test_colours_come_as_bgr_like_opencv(tmp_path):
@@ -186,124 +158,3 @@ def test_an_animation_gives_its_first_frame(tmp_path):
         path = tmp_path / f"a.{suffix}"
         frames[0].save(path, save_all=True, append_images=frames[1:], **options)
         np.testing.assert_array_equal(read_image(path), np.full((7, 9, 3), (0, 0, 255), np.uint8))
-
-
-@pytest.mark.parametrize("share", [0.002, 0.03, 0.5, 0.95])
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff", "bmp", "gif", "jp2", "ppm"])
-def test_a_file_that_ends_early_is_refused(tmp_path, suffix, share):
-    path = saved(tmp_path / f"a.{suffix}", Image.fromarray(noise(120, 160)))
-    whole = path.read_bytes()
-    path.write_bytes(whole[: max(12, int(len(whole) * share))])
-    with pytest.raises(ImageError, match="damaged or cut off") as caught:
-        read_image(path)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        pytest.param(b"", "is empty", id="empty"),
-        pytest.param(b"hello, I am a letter", "not a picture of a kind known here", id="text"),
-        pytest.param(bytes(4096), "not a picture", id="zeros"),
-        pytest.param(b"<html>Sign in</html>", "not a picture", id="web-page"),
-        pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture", id="a-program-eps"),
-        pytest.param(b"\0\0\0\x18ftypheic" + bytes(64), "HEIC", id="heic"),
-        pytest.param(b"\xff\xd8\xff\xe0", "damaged or cut off", id="four-bytes-of-jpeg"),
-    ],
-)
-def test_what_is_no_picture_is_named(tmp_path, content, message):
-    path = tmp_path / "a.png"
-    path.write_bytes(content)
-    with pytest.raises(ImageError, match=message) as caught:
-        read_image(path)
-    assert isinstance(caught.value, CourseError)
-    assert "\n" not in str(caught.value)
-    assert str(path) in str(caught.value)
-
-
-def test_missing_files_and_folders(tmp_path):
-    with pytest.raises(ImageError, match="No such file"):
-        read_image(tmp_path / "none.png")
-    with pytest.raises(ImageError, match="is a folder"):
-        read_image(tmp_path)
-
-
-def bomb(width, height):
-    """A PNG of a few hundred bytes that announces any size."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-
-
-@pytest.mark.parametrize("side", [9_000, 10_000, 13_000, 60_000])
-def test_a_bomb_is_refused_from_its_header(side):
-    content = bomb(side, side)
-    tracemalloc.start()
-    start_s = time.perf_counter()
-    with pytest.raises(ImageError, match=r"refused before decoding"):
-        decode_image(content)
-    assert time.perf_counter() - start_s < 1
-    assert tracemalloc.get_traced_memory()[1] < 2_000_000
-    tracemalloc.stop()
-
-
-def test_the_limit_is_exact(tmp_path):
-    path = saved(tmp_path / "a.png", Image.fromarray(noise(10, 12)))
-    assert read_image(path, max_pixels=120).shape == (10, 12, 3)
-    with pytest.raises(ImageError, match="12 x 10 pixels, and the limit is 119"):
-        read_image(path, max_pixels=119)
-    with pytest.raises(ConfigError, match="at least 1"):
-        read_image(path, max_pixels=0)
-
-
-def test_text_bombs_in_a_png_cost_one_sentence():
-    from PIL import PngImagePlugin
-
-    info = PngImagePlugin.PngInfo()
-    info.add_text("comment", "x" * 3_000_000, zip=True)  # 3 MB behind 3 kB
-    buffer = io.BytesIO()
-    Image.fromarray(corners()).save(buffer, "PNG", pnginfo=info)
-    with pytest.raises(ImageError, match="damaged"):
-        decode_image(buffer.getvalue())
-
-
-def test_folders_give_their_pictures_by_name(tmp_path):
-    for name in ("b.PNG", "a.jpg", "c.txt"):
-        (tmp_path / name).write_bytes(b"x")
-    (tmp_path / "d.png").mkdir()
-    assert image_paths([tmp_path, "else.webp"]) == [tmp_path / "a.jpg", tmp_path / "b.PNG", *image_paths(["else.webp"])]
-    with pytest.raises(ImageError, match="holds no pictures"):
-        image_paths([tmp_path / "d.png"])
-
-
-def encoded(suffix):
-    buffer = io.BytesIO()
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
-    image = Image.fromarray(noise(20, 30))
-    image.save(buffer, suffix, **({} if suffix in ("GIF", "PPM", "BMP") else {"exif": exif}))
-    return buffer.getvalue()
-
-
-ENCODED = {kind: encoded(kind) for kind in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM")}
-
-
-@pytest.mark.filterwarnings("ignore")  # Pillow warns of some kinds of damage and raises for the rest
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.differing_executors])
-@given(st.sampled_from(sorted(ENCODED)), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8))
-def test_damage_gives_a_picture_or_one_sentence(kind, damage):
-    content = bytearray(ENCODED[kind])
-    for where, value in damage:
-        content[min(int(where * len(content)), len(content) - 1)] = value
-    try:
-        pixels = decode_image(bytes(content), max_pixels=10_000)
-    except ImageError as error:
-        sentence = str(error)
-    else:
-        assert (pixels.dtype, pixels.ndim) == (np.uint8, 3)
-        return
-    assert "\n" not in sentence
