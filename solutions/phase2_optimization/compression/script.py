@@ -99,6 +99,11 @@ def compress_channels(
             "afterwards: give the PyTorch file or the name of a zoo model, or use --sparsity or --two-four."
         )
     with torch_source(model, threads=1, random=random, options=options) as loaded, tempfile.TemporaryDirectory() as tmp:
+        if isinstance(loaded.module, torch.fx.GraphModule):
+            raise ConfigError(
+                f"{model} is an exported program, whose sizes are all written down: give the weights with --arch, or "
+                "the name of a zoo model, or prune the module in Python before it is exported."
+            )
         module = eager_module(loaded)
         feeds = sample_feeds(loaded, batch=2)
         example = tuple(torch.from_numpy(feeds[spec.name]) for spec in loaded.inputs)
@@ -111,9 +116,9 @@ def compress_channels(
             inputs=loaded.inputs,
             outputs=loaded.outputs,
             threads=1,
-            metadata=loaded.metadata,
+            metadata={key: fact for key, fact in loaded.metadata.items() if key != "arch"},  # it no longer is that
         )
-        before = graph_facts(export_model(loaded, Path(tmp) / "before.onnx", check=False).path)
+        before = graph_facts(onnx_source(model, workshop=Path(tmp), random=random, options=options))
         out.parent.mkdir(parents=True, exist_ok=True)
         export_model(smaller, out)
     stopped = ", ".join(f"{name} ({count})" for name, count in pruned.barriers.items())
