@@ -1,10 +1,24 @@
-"""What measuring costs: looks at the clock."""
+"""What measuring costs: looks at the clock, hooks on layers, the profiler of ONNX Runtime."""
 
 import pytest
+import torch
 
 from solutions.core.measure.metrics import PairedRatio
 from solutions.core.measure.profiling import measure
-from solutions.phase1_basics.profiling.overhead import instrument_us, latency_overhead
+from solutions.phase1_basics.profiling.overhead import (
+    instrument_us,
+    latency_overhead,
+    onnx_layers_overhead,
+    same_weights,
+    torch_layers_overhead,
+)
+from tests.solutions.profiler_fakes import Residual, picture
+from tests.solutions.profiler_graphs import exported_small
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    return exported_small(tmp_path_factory.mktemp("export") / "small.onnx")
 
 
 def test_overhead_is_what_the_clock_costs():
@@ -45,3 +59,18 @@ def test_the_constant_cost_is_that_of_the_clock():
 
 def test_an_interval_below_the_bar_passes():
     assert PairedRatio(1.001, 0.998, 1.004, rounds=30).verdict(at_most=1.02) == "pass"
+
+
+def test_overhead_of_the_hooks_is_a_paired_ratio_on_shared_weights():
+    net = Residual(2).eval()
+    clone = same_weights(net)
+    assert clone.conv1 is not net.conv1
+    assert clone.conv1.weight is net.conv1.weight
+    found = torch_layers_overhead(net, [torch.rand(1, 2, 4, 4)], rounds=3)
+    assert found.ratio.rounds == 3
+    assert not net.conv1._forward_hooks
+
+
+def test_overhead_of_onnx_runtimes_profiler(exported):
+    found = onnx_layers_overhead(exported, {"images": picture()}, rounds=3, threads=1)
+    assert found.ratio.rounds == 3
