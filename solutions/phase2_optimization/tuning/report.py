@@ -49,7 +49,7 @@ def write_page(path: str | Path, record: Mapping[str, Any]) -> None:
         Section(
             "Candidates",
             "ms is the winner's p50, and of the others what their paired ratio to it makes of it; p99 and calls are "
-            "their own. The Pareto front holds what no other beats in latency, throughput, memory and accuracy at once.",
+            "their own. The front holds what no other beats in latency, throughput, memory and accuracy at once.",
             _columns(record),
             _rows(read),
             plots=accuracy_plot(record, read),
