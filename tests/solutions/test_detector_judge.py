@@ -105,7 +105,7 @@ def test_the_gate_rolls_layers_back_until_every_set_is_within_the_bound(network)
     path, detector, frames, truth = network
     feeds = [{"images": detector.preprocess(frame).blob} for frame in frames]
     sets = {"first": LabelledSet(frames[:6], truth[:6]), "second": LabelledSet(frames[6:], truth[6:])}
-    variants = StaticVariants(path, feeds, StaticConfig(observer="minmax", tail="none"))
+    variants = StaticVariants(path, feeds, StaticConfig(observer="minmax", tail="none", channel_db=0))
     model, report = run_gate(
         onnx.load(path),
         variants,

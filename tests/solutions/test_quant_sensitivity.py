@@ -48,7 +48,7 @@ def _feeds(count: int = 4) -> list[dict[str, np.ndarray]]:
     return [{"x": random.normal(size=(1, 8, 12, 12)).astype(np.float32)} for _ in range(count)]
 
 
-CONFIG = StaticConfig(observer="minmax", reduce_range=False)
+CONFIG = StaticConfig(observer="minmax", reduce_range=False, channel_db=0)
 
 
 def test_without_layers_in_float_it_is_quantize_static(source, tmp_path):

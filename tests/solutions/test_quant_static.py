@@ -96,6 +96,7 @@ def test_only_so_many_samples_are_read(source, tmp_path):
         pytest.param({"tail": "all"}, "tail must be one of", id="tail"),
         pytest.param({"max_samples": 0}, "must be >= 1", id="samples"),
         pytest.param({"silu_floor": -1}, "silu_floor", id="floor"),
+        pytest.param({"channel_db": -1}, "channel_db", id="channels"),
         pytest.param({"observer": "median"}, "observer", id="observer"),
     ],
 )
@@ -202,6 +203,42 @@ def test_bias_correction_removes_the_mean_error_of_rounded_weights(group):
     assert mean_error(corrected) < 0.02 * mean_error(model)
 
 
+def uneven_net(spread: float) -> onnx.ModelProto:
+    """A stem whose channels differ by `spread`, SiLU, a depthwise layer that makes up for it, and a head."""
+    net = Net(2)
+    first = net.conv("x", 3, 8, bias=False)
+    x = net.op("Clip", first, net.constant(np.float32(0)), net.constant(np.float32(1e6)))
+    x = net.conv(net.op("HardSwish", x), 8, 8, group=8)
+    model = net.model(net.conv(net.silu(x), 8, 4, k=1), opset=17)
+    wide = np.geomspace(1, spread, 8).astype(np.float32).reshape(8, 1, 1, 1)
+    for tensor, factor in zip(
+        [t for t in model.graph.initializer if len(t.dims) == 4][:2], (wide, 1 / wide), strict=True
+    ):
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * factor, tensor.name))
+    return model
+
+
+def test_a_layer_that_drowns_in_the_code_of_its_input_reads_floats(tmp_path):
+    feed = pictures(1, seed=9)[0]
+    quality = {}
+    for spread in (1, 2000):
+        onnx.save(uneven_net(spread), tmp_path / "float.onnx")
+        for least in (0, 10):
+            config = StaticConfig(observer="minmax", channel_db=least)
+            report = quantize_static(tmp_path / "float.onnx", tmp_path / "q.onnx", pictures(), config)
+            assert bool(report.drowned) == (spread == 2000 and least > 0)
+            quality[spread, least] = sqnr_db(run(tmp_path / "float.onnx", feed)[0], run(report.path, feed)[0])
+            if report.drowned:
+                kinds = {node.name: node.op_type for node in prepare(tmp_path / "float.onnx").graph.node}
+                assert sorted(kinds[name] for name in report.drowned) == ["Clip", "Conv", "Conv", "HardSwish"]
+                assert report.kept_float == ("Conv_0", "Conv_3")
+                assert check_fusion(report.path).float == 2
+                assert "of 8 channels < 10 dB" in report.drowned["Conv_3"]
+                assert report.drowned["Conv_0"] == "feeds Conv_3"
+    assert quality[1, 10] == quality[1, 0]
+    assert quality[2000, 10] > quality[2000, 0] + 10
+
+
 def test_the_tail_ends_at_layers_with_weights():
     model = detector_net()
     kinds = {node.op_type for node in model.graph.node if node.name in tail_nodes(model)}
@@ -210,7 +247,7 @@ def test_the_tail_ends_at_layers_with_weights():
     assert tail_nodes(residual_net()) == set()
 
 
-def test_yolox_keeps_no_layer_in_float(tmp_path):
+def test_yolox_keeps_two_layers_in_float_and_says_why(tmp_path):
     if not REAL:
         pytest.skip("not run here: MLI_DATA names no folder with real models")
     path = Path(REAL) / "models" / "yolox_nano.onnx"
@@ -218,7 +255,9 @@ def test_yolox_keeps_no_layer_in_float(tmp_path):
     feeds = [{"images": random.uniform(0, 255, (1, 3, 416, 416)).astype(np.float32)} for _ in range(2)]
     report = quantize_static(path, tmp_path / "q.onnx", feeds, StaticConfig(observer="minmax"))
     found = check_fusion(report.path)
-    assert (found.integer, found.float) == (113, 0)
+    assert (found.integer, found.float) == (111, 2)
+    assert report.kept_float == ("Conv_41", "Conv_44")
+    assert "channels < 10 dB" in report.drowned["Conv_44"]
     assert report.rewrites == {
         "focus stem": 1, "pooling cascade": 2, "gathered strides": 1, "doubling by copies": 2, "channels-last head": 1
     }  # fmt: skip

@@ -1,16 +1,16 @@
 """Post-training static quantization: the recipe from a float ONNX file to an int8 one for a given runtime.
 
-    prepare -> rewrite -> equalise -> plan -> correct biases -> calibrate -> insert Q and DQ -> save
+    prepare -> rewrite -> equalise -> plan -> correct biases -> calibrate -> spare the drowned -> insert QDQ -> save
 
-Every step is a module of its own. What this file adds is their order and the choices that depend on the model: the tail
-that stays in float, and the range in front of a SiLU.
+Every step is a module of its own. What this file adds is their order and what depends on the model and this processor:
+the tail that stays in float, and the bits of the weights.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -20,19 +20,20 @@ import onnx
 from solutions.core.errors import ConfigError
 from solutions.core.hardware.profile import detect
 from solutions.phase2_optimization.quantization.bias_correction import correct_bias
-from solutions.phase2_optimization.quantization.calibration import collect_ranges
+from solutions.phase2_optimization.quantization.drowned import drowned_layers
 from solutions.phase2_optimization.quantization.equalisation import equalise
 from solutions.phase2_optimization.quantization.graph_edits import Wiring
 from solutions.phase2_optimization.quantization.preparation import prepare
 from solutions.phase2_optimization.quantization.qdq_graph import insert_qdq
-from solutions.phase2_optimization.quantization.qdq_plan import WEIGHTED, QdqPlan, plan_qdq, silu_inputs
+from solutions.phase2_optimization.quantization.qdq_plan import WEIGHTED, QdqPlan, plan_qdq
 from solutions.phase2_optimization.quantization.qdq_scheme import SCHEMES, QdqScheme
 from solutions.phase2_optimization.quantization.rewrites import rewrite_for_integers
 from solutions.phase2_optimization.quantization.saving import save_model
 from solutions.phase2_optimization.quantization.static_config import StaticConfig, StaticReport
+from solutions.phase2_optimization.quantization.static_ranges import calibrated_ranges
 
 __all__ = [
-    "BIAS_SAMPLES",
+    "FIRST_SAMPLES",
     "StaticConfig",
     "StaticDraft",
     "StaticReport",
@@ -41,11 +42,12 @@ __all__ = [
     "needs_reduced_range",
     "plan_model",
     "quantize_static",
+    "spare_drowned",
     "tail_nodes",
 ]
 
 _DEFAULT = StaticConfig()
-BIAS_SAMPLES = 16  # means settle long before ranges do
+FIRST_SAMPLES = 16  # means and variances settle long before ranges do
 
 
 def quantize_static(
@@ -71,9 +73,13 @@ def quantize_static(
     """
     counted = _Counted(feeds, config.max_samples)
     samples: Iterable[Mapping[str, np.ndarray]] = iter(counted)
-    first = list(islice(samples, BIAS_SAMPLES)) if config.correct_bias else []
+    first = list(islice(samples, FIRST_SAMPLES))
     draft = draft_static(source, config, first)
     ranges = calibrated_ranges(draft.model, draft.plan.tensors, chain(first, samples), draft.config)
+    draft = spare_drowned(draft, ranges, first)
+    missing = [name for name in draft.plan.tensors if name not in ranges]  # laid bare by a layer in float
+    if missing:
+        ranges |= calibrated_ranges(draft.model, missing, first, draft.config)
     save_model(insert_qdq(draft.model, draft.plan, ranges, draft.scheme), out)
     kinds = {node.name: node.op_type for node in draft.model.graph.node}
     weighted = draft.plan.weighted
@@ -83,6 +89,7 @@ def quantize_static(
         config=draft.config,
         quantized=dict(Counter(kinds[name] for name in done)),
         kept_float=tuple(name for name, kind in kinds.items() if kind in WEIGHTED and name not in weighted),
+        drowned=draft.drowned,
         samples=counted.seen,
         rewrites=draft.rewrites,
         equalised=draft.equalised,
@@ -102,6 +109,7 @@ class StaticDraft:
         config: the choices, with reduce_range decided.
         scheme: the types.
         rewrites, equalised, corrected: counts for the report.
+        drowned: nodes that were put back into float after calibration -> why, see `spare_drowned`.
     """
 
     model: onnx.ModelProto
@@ -111,12 +119,13 @@ class StaticDraft:
     rewrites: Mapping[str, int]
     equalised: int
     corrected: int
+    drowned: Mapping[str, str] = field(default_factory=dict)
 
 
 def draft_static(
     source: str | Path, config: StaticConfig, first: Iterable[Mapping[str, np.ndarray]] = ()
 ) -> StaticDraft:
-    """All steps up to the calibration; `first` are the samples that bias correction learns from.
+    """All steps up to the calibration; `first` are the samples that bias correction learns from, if it is asked for.
 
     Raises:
         ModelLoadError, ConfigError: as `quantize_static`.
@@ -135,6 +144,20 @@ def draft_static(
         codes = {"per_channel": scheme.per_channel, "reduce_range": scheme.reduce_range}
         corrected = correct_bias(model, plan.weighted, first, **codes, threads=config.threads)
     return StaticDraft(model, plan, config, scheme, counts, equalised, corrected)
+
+
+def spare_drowned(
+    draft: StaticDraft, ranges: Mapping[str, tuple[float, float]], first: Iterable[Mapping[str, np.ndarray]]
+) -> StaticDraft:
+    """The draft with those nodes in float that `drowned.drowned_layers` finds on the samples; itself where none is."""
+    config = draft.config
+    if not config.channel_db:
+        return draft
+    found = drowned_layers(draft.model, draft.plan, ranges, first, least_db=config.channel_db, threads=config.threads)
+    if not found:
+        return draft
+    config = replace(config, keep_float=(*config.keep_float, *found))
+    return replace(draft, config=config, plan=plan_model(draft.model, config), drowned=found)
 
 
 def plan_model(model: onnx.ModelProto, config: StaticConfig) -> QdqPlan:
@@ -181,28 +204,6 @@ def needs_reduced_range() -> bool:
     return profile.machine in ("x86_64", "AMD64") and not profile.has("VNNI")
 
 
-def calibrated_ranges(
-    model: onnx.ModelProto,
-    tensors: Collection[str],
-    feeds: Iterable[Mapping[str, np.ndarray]],
-    config: StaticConfig,
-) -> dict[str, tuple[float, float]]:
-    """The range of each tensor of a prepared model: the observer's, but for inputs and in front of SiLU.
-
-    Inputs keep their full range, because pictures have no outliers. Bytes, whole numbers of 0 to 255, get just that
-    range, so their codes are the bytes themselves. What only a SiLU reads is cut at `silu_floor`.
-    Raises as `calibration.collect_ranges`.
-    """
-    watched = _Watched(feeds)
-    ranges = collect_ranges(model, tensors, watched, config.observer, config.threads)
-    ranges.update({name: span for name, span in watched.ranges.items() if name in ranges})
-    ranges.update(dict.fromkeys(watched.bytes & ranges.keys(), (0.0, 255.0)))
-    for name in silu_inputs(model) & ranges.keys() if config.silu_floor else ():
-        low, high = ranges[name]
-        ranges[name] = (max(low, -config.silu_floor), max(high, -config.silu_floor))
-    return ranges
-
-
 class _Counted:
     """The first `most` samples, counted as they pass."""
 
@@ -213,28 +214,4 @@ class _Counted:
     def __iter__(self) -> Iterator[Mapping[str, np.ndarray]]:
         for sample in self._rest:
             self.seen += 1
-            yield sample
-
-
-class _Watched:
-    """Samples whose float inputs have their full ranges noted as they pass, and which of them are bytes so far."""
-
-    def __init__(self, feeds: Iterable[Mapping[str, np.ndarray]]) -> None:
-        self._feeds = feeds
-        self.ranges: dict[str, tuple[float, float]] = {}
-        self.bytes: set[str] = set()
-
-    def __iter__(self) -> Iterator[Mapping[str, np.ndarray]]:
-        for sample in self._feeds:
-            for name, array in sample.items():
-                if array.dtype.kind == "f" and array.size:
-                    first = name not in self.ranges
-                    low, high = self.ranges.get(name, (np.inf, -np.inf))
-                    low, high = min(low, float(array.min())), max(high, float(array.max()))
-                    self.ranges[name] = low, high
-                    whole = low >= 0 and high <= 255 and high > 1 and np.array_equal(array, np.rint(array))
-                    if whole and first:
-                        self.bytes.add(name)
-                    elif not whole:
-                        self.bytes.discard(name)
             yield sample

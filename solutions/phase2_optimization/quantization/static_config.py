@@ -31,6 +31,8 @@ class StaticConfig:
         share_concat: one scale for all that a Concat joins: faster, coarser where ranges differ.
         silu_floor: values below its negative in front of x * sigmoid(x) are clipped (all of them give nearly 0, and the
             codes they would use serve the others); 0 leaves the range as calibrated.
+        channel_db: a convolution of which more than a quarter of the channels lie less than this over the noise of its
+            input's code reads floats, see `drowned`; 0 codes it all the same.
         per_channel: one scale per output channel of a weight.
         reduce_range: 7-bit weights; None: where this is an x86 processor without VNNI.
         threads: of ONNX Runtime while calibrating.
@@ -46,6 +48,7 @@ class StaticConfig:
     correct_bias: bool = False
     share_concat: bool = True
     silu_floor: float = 8.0
+    channel_db: float = 10.0
     per_channel: bool = True
     reduce_range: bool | None = None
     threads: int = 1
@@ -57,8 +60,8 @@ class StaticConfig:
             raise ConfigError(f"tail must be one of {', '.join(_TAILS)}, got {self.tail}")
         if self.max_samples < 1 or self.threads < 1:
             raise ConfigError(f"max_samples and threads must be >= 1, got {self.max_samples} and {self.threads}")
-        if self.silu_floor < 0:
-            raise ConfigError(f"silu_floor must be >= 0, got {self.silu_floor}")
+        if self.silu_floor < 0 or self.channel_db < 0:
+            raise ConfigError(f"silu_floor and channel_db must be >= 0, got {self.silu_floor} and {self.channel_db}")
         make_observer(self.observer)
 
 
@@ -71,6 +74,7 @@ class StaticReport:
         config: the choices, with reduce_range decided.
         quantized: nodes that compute in integers, by operator.
         kept_float: names of Conv, ConvTranspose, MatMul and Gemm nodes left in float.
+        drowned: nodes among those in float that calibration put there -> why.
         samples: how many were used.
         rewrites: how often each exact rewriting applied.
         equalised: pairs of layers.
@@ -82,6 +86,7 @@ class StaticReport:
     config: StaticConfig
     quantized: Mapping[str, int]
     kept_float: tuple[str, ...]
+    drowned: Mapping[str, str]
     samples: int
     rewrites: Mapping[str, int]
     equalised: int
@@ -94,6 +99,7 @@ class StaticReport:
         names = (
             "quantized",
             "kept_float",
+            "drowned",
             "samples",
             "rewrites",
             "equalised",

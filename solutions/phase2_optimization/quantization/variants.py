@@ -15,10 +15,11 @@ from solutions.phase2_optimization.quantization.preparation import prepare
 from solutions.phase2_optimization.quantization.qdq_graph import insert_qdq
 from solutions.phase2_optimization.quantization.running import Feeds
 from solutions.phase2_optimization.quantization.static import (
-    BIAS_SAMPLES,
+    FIRST_SAMPLES,
     calibrated_ranges,
     draft_static,
     plan_model,
+    spare_drowned,
 )
 from solutions.phase2_optimization.quantization.static_config import StaticConfig
 
@@ -48,9 +49,11 @@ class StaticVariants:
 
     def __init__(self, source: str | Path, feeds: Sequence[Feeds], config: StaticConfig) -> None:
         self._feeds = list(feeds[: config.max_samples])
-        self._draft = draft_static(source, config, self._feeds[:BIAS_SAMPLES])
-        self.layers = self._draft.plan.weighted
+        first = self._feeds[:FIRST_SAMPLES]
+        self._draft = draft_static(source, config, first)
         self._ranges = self._measured(self._draft.plan.tensors)
+        self._draft = spare_drowned(self._draft, self._ranges, first)
+        self.layers = self._draft.plan.weighted
 
     def build(self, keep: Collection[str] = ()) -> onnx.ModelProto:
         """As `Variants.build`."""
