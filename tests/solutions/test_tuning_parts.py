@@ -14,6 +14,7 @@ from solutions.core.errors import ConfigError
 from solutions.core.measure.metrics import PairedRatio
 from solutions.core.zoo.registry import embedded
 from solutions.phase1_basics.runtimes.onnx import OnnxModel
+from solutions.phase2_optimization.quantization.judges import Drop
 from solutions.phase2_optimization.tuning import subject as subject_module
 from solutions.phase2_optimization.tuning.accuracy import Jury
 from solutions.phase2_optimization.tuning.candidates import Candidate
@@ -118,6 +119,23 @@ def test_what_means_nothing_is_shown_and_not_judged(detector, why):
     assert objection == ""
     broken = jury.verdict(lambda feeds: {name: np.full_like(value, np.nan) for name, value in predict(feeds).items()})
     assert broken[1] == "its answers are not finite"
+
+
+class TwoSets:
+    """A judge that looks at samples of its own and finds a loss on one of its two sets."""
+
+    def look(self, predict):
+        return next(iter(predict(SAMPLES.judged[0])))
+
+    def drops(self, before, after, confidence):
+        return {"here": Drop(-0.2, -0.3, -0.1, 50), "there": Drop(0.04, 0.02, 0.06, 50)}
+
+
+def test_a_judge_decides_by_its_worst_set(net):
+    jury = Jury(net.graph, SAMPLES, score=TwoSets())
+    accuracy, objection = jury.verdict(answer(net.graph))
+    assert (accuracy.score, accuracy.drop.high, accuracy.sqnr_db) == (0.96, 0.06, 200.0)
+    assert objection == "the score falls by 0.0400 [0.0200, 0.0600] over 50 samples, 0.01 allowed"
 
 
 def test_truth_judges_where_there_is_some():

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from solutions.core.errors import BackendUnavailable, ConfigError
-from solutions.phase2_optimization.tuning.race import Rules, Standing, over_winner, race, ratio_interval
+from solutions.phase2_optimization.tuning.race import Rules, race, ratio_interval
+from solutions.phase2_optimization.tuning.standing import Standing, over_winner
 
 FULL_ROUNDS = 50  # of a sweep that measures every candidate to the end
 

@@ -11,19 +11,25 @@ import numpy as np
 import onnx
 
 from solutions.core.errors import CourseError
-from solutions.phase2_optimization.quantization.gate import Drop, agreement, paired_drop
-from solutions.phase2_optimization.quantization.running import Feeds, Predict, predictor, sqnr_db
+from solutions.phase2_optimization.quantization.judges import Drop, Judge, MeanScore, Score, agreement
+from solutions.phase2_optimization.quantization.running import Feeds, predictor, sqnr_db
 from solutions.phase2_optimization.tuning.pictures import Samples
 
-Score = Callable[[Predict], np.ndarray]
 ModelPredict = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 CLASS_DROP, OTHER_DROP = 0.01, 0.05
+_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """A candidate beside the float model: mean score, how much it falls, and signal to noise of its worst output."""
+    """A candidate beside the float model.
+
+    Attributes:
+        score: the mean over samples, or, where a judge knows no mean, 1 - the drop.
+        drop: how much it falls; on the set that loses most.
+        sqnr_db: signal to noise of the worst output.
+    """
 
     score: float
     drop: Drop
@@ -31,8 +37,7 @@ class Accuracy:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields, ready for JSON."""
-        drop = {"mean": self.drop.mean, "low": self.drop.low, "high": self.drop.high, "samples": self.drop.samples}
-        return {"score": self.score, "drop": drop, "sqnr_db": self.sqnr_db}
+        return {"score": self.score, "drop": self.drop.as_dict(), "sqnr_db": self.sqnr_db}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Accuracy:
@@ -52,7 +57,7 @@ class Jury:
         samples: with `judged` ones.
         max_drop: the bound of the upper end of the drop; None takes 0.01 of a share of right classes, and 0.05 of any
             other score.
-        score: another one: predict -> float [samples].
+        score: another one, predict -> float [samples]; or a judge, as the gate takes it, whose worst set decides.
         means_nothing: the weights are random, so scores are shown and not judged, as for noise.
     """
 
@@ -62,15 +67,16 @@ class Jury:
         samples: Samples,
         *,
         max_drop: float | None = None,
-        score: Score | None = None,
+        score: Score | Judge | None = None,
         means_nothing: bool = False,
     ) -> None:
         self._judged = samples.judged
         model = onnx.load(graph)
         exact = predictor(model)
         self._want = [exact(sample) for sample in self._judged]
-        self._score = score or samples.score() or agreement(model, self._judged)
-        self._before = self._score(exact)
+        measure = score or samples.score() or agreement(model, self._judged)
+        self._judge = measure if isinstance(measure, Judge) else MeanScore(measure)
+        self._before = self._judge.look(exact)
         first = self._want[0]
         by_class = samples.truth is not None or (len(first) == 1 and first[0].ndim == 2)
         self.metric = "score" if score else "right" if samples.truth is not None else "agreement"
@@ -90,9 +96,13 @@ class Jury:
             kept.append(list(predict(feeds).values()))
             return kept[-1]
 
-        after = self._score(answers)
-        got = kept if len(kept) == len(self._want) else [list(predict(sample).values()) for sample in self._judged]
-        return Accuracy(float(after.mean()), paired_drop(self._before, after), sqnr_db(self._want, got))
+        after = self._judge.look(answers)
+        drop = max(self._judge.drops(self._before, after, _CONFIDENCE).values(), key=lambda one: one.high)
+        score = float(after.mean()) if isinstance(self._judge, MeanScore) else 1 - drop.mean
+        # a score asks for each judged sample once, in order; a judge may look at samples of its own
+        own = isinstance(self._judge, MeanScore) and len(kept) == len(self._want)
+        got = kept if own else [list(predict(sample).values()) for sample in self._judged]
+        return Accuracy(score, drop, sqnr_db(self._want, got))
 
     def objection(self, accuracy: Accuracy) -> str:
         """Why that is not good enough; "" where it is."""

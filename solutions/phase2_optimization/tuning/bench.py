@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -65,6 +65,10 @@ class Bench:
             self._judged[key] = self.jury.verdict(ready.predict)
         return self._judged[key]
 
+    def objection(self, candidate: Candidate) -> str:
+        """What was found to speak against its answers; "" where nothing was, or nobody has asked."""
+        return self._judged.get((candidate.runtime, candidate.precision, candidate.detail), (None, ""))[1]
+
     def measured_s(self, candidate: Candidate) -> float | None:
         """Median seconds per input; None where it was not measured."""
         record = self.records.get(candidate)
@@ -124,7 +128,11 @@ class Contender:
         return self._bench.records.setdefault(self.candidate, Record())
 
     def hopeless(self, best_s: float) -> str:
-        """As `Entrant.hopeless`, by the estimate of `Candidate.simpler`."""
+        """As `Entrant.hopeless`, by the estimate of `Candidate.simpler`, and by what more exact arithmetic lost."""
+        if self.candidate.precision == "int8+bf16":
+            exact = replace(self.candidate, precision="int8")
+            if objection := self._bench.objection(exact):
+                return f"not prepared: rounds more than {exact.label}, of which {objection}"
         least_s, why = self._bench.least_s(self.candidate)
         if least_s <= best_s:
             return ""

@@ -14,15 +14,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from scipy.special import stdtrit
 
 from solutions.core.errors import ConfigError, CourseError
+from solutions.phase2_optimization.tuning.standing import Standing, State
 
 Timing = Callable[[], float]
-State = Literal["winner", "tied", "beaten", "refused", "spared", "unavailable"]
 
 
 class Entrant(Protocol):
@@ -73,27 +73,6 @@ class Rules:
                 "a race needs 2 <= least_rounds <= duel_rounds and final_rounds >= 1, got "
                 f"{self.least_rounds}, {self.duel_rounds} and {self.final_rounds}"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What became of one candidate.
-
-    Attributes:
-        name: of the candidate.
-        state: how it ended.
-        seconds: its measurements.
-        reason: a clause that says why.
-        against: the leader that it was measured beside.
-        ratio: its time over the leader's: middle, low and high end.
-    """
-
-    name: str
-    state: State
-    seconds: tuple[float, ...] = ()
-    reason: str = ""
-    against: str = ""
-    ratio: tuple[float, float, float] | None = None
 
 
 @dataclass(slots=True)
@@ -248,24 +227,3 @@ def _final(running: list[_Runner], rules: Rules, expired: Callable[[], bool], no
         ratio = ratio_interval(ratios.tolist(), rules.confidence)
         note(runner.out("tied", winner, ratio, f"could not be told from {winner.entrant.name}"))
     note(Standing(winner.entrant.name, "winner", tuple(winner.seconds)))
-
-
-def over_winner(standings: Sequence[Standing]) -> dict[str, float]:
-    """For everyone who was measured, its time over the winner's, along the chain of who was measured beside whom.
-
-    The medians of two candidates that ran minutes apart say more about the machine than about the candidates.
-    """
-    by_name = {standing.name: standing for standing in standings}
-    found = {standing.name: 1.0 for standing in standings if standing.state == "winner"}
-
-    def follow(name: str, seen: tuple[str, ...]) -> float | None:
-        standing = by_name[name]
-        if name not in found and standing.ratio and standing.against not in (*seen, name):
-            rest = follow(standing.against, (*seen, name))
-            if rest is not None:
-                found[name] = standing.ratio[0] * rest
-        return found.get(name)
-
-    for name in by_name:
-        follow(name, ())
-    return found

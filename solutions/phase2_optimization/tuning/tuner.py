@@ -16,7 +16,8 @@ from solutions.core.errors import ConfigError, CourseError
 from solutions.core.tensors import Model
 from solutions.phase1_basics.profiling.feeds import fixed_batch, has_free_batch
 from solutions.phase1_basics.runtimes.onnx import OnnxModel
-from solutions.phase2_optimization.tuning.accuracy import Jury, Score
+from solutions.phase2_optimization.quantization.judges import Judge, Score
+from solutions.phase2_optimization.tuning.accuracy import Jury
 from solutions.phase2_optimization.tuning.afterwards import (
     End,
     Ends,
@@ -30,7 +31,8 @@ from solutions.phase2_optimization.tuning.bench import Bench, Contender
 from solutions.phase2_optimization.tuning.candidates import Candidate, Missing, Wanted, list_candidates, missing_here
 from solutions.phase2_optimization.tuning.outcome import Choice, Row, choose
 from solutions.phase2_optimization.tuning.pictures import Samples, batch_of, find_samples
-from solutions.phase2_optimization.tuning.race import Rules, Standing, over_winner, race
+from solutions.phase2_optimization.tuning.race import Rules, race
+from solutions.phase2_optimization.tuning.standing import Standing, over_winner
 from solutions.phase2_optimization.tuning.subject import Subject
 from solutions.phase2_optimization.tuning.workshop import Workshop
 
@@ -116,7 +118,7 @@ def tune(
     settings: Settings = Settings(),
     *,
     folder: Path,
-    score: Score | None = None,
+    score: Score | Judge | None = None,
     clock: Clock = time.perf_counter,
     told: Told = lambda line: None,
 ) -> Tuning:
@@ -167,7 +169,7 @@ def sweep(
     settings: Settings = Settings(),
     *,
     folder: Path,
-    score: Score | None = None,
+    score: Score | Judge | None = None,
     clock: Clock = time.perf_counter,
     told: Told = lambda line: None,
 ) -> Tuning:
@@ -210,7 +212,7 @@ def samples_for(subject: Subject, **options: Any) -> Samples:
 
 
 def _bench(
-    subject: Subject, samples: Samples, settings: Settings, folder: Path, score: Score | None, clock: Clock
+    subject: Subject, samples: Samples, settings: Settings, folder: Path, score: Score | Judge | None, clock: Clock
 ) -> tuple[Bench, list[Candidate], list[Missing]]:
     jury = Jury(subject.graph, samples, max_drop=settings.max_drop, score=score, means_nothing=subject.untrained)
     model = OnnxModel(subject.graph, device="cpu", threads=1)
