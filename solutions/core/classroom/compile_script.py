@@ -52,7 +52,7 @@ def compile_script(argv: Sequence[str] | None, tools: Toolbox) -> int:
     """
     args = _parse_args(argv)
     model, picture = open_module(model_file(args.model), args.arch), torch.rand(_INPUT)
-    folded, pairs = _fold(model, tools)
+    folded, pairs = fold(model, tools)
     with torch.inference_mode():
         before, after = model(picture), folded(picture)
     print(f"{pairs} batch norms folded; logits at most {float((before - after).abs().max()):.2g} off")
@@ -78,7 +78,7 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _fold(model: nn.Module, tools: Toolbox) -> tuple[nn.Module, int]:
+def fold(model: nn.Module, tools: Toolbox) -> tuple[nn.Module, int]:
     """A copy of the model with each batch norm that directly follows a convolution folded, and how many there were."""
     graph = torch.fx.symbolic_trace(copy.deepcopy(model).eval())
     parts, pairs = dict(graph.named_modules()), 0
@@ -149,24 +149,54 @@ def _engines(path: Path, tools: Toolbox) -> None:
 
 
 def _simplify(graph: onnx.GraphProto, tools: Toolbox) -> None:
-    """What folding and dropping leave of the graph; shape arithmetic is all that this script can compute."""
+    """What folding and dropping leave of the graph."""
+    kept, left = _simplified(graph, tools)
+    verdict = "" if len(kept) < len(graph.node) else "; the exporter had left nothing to fold"
+    sizes = f"{len(graph.node)} nodes to {len(kept)}, {len(graph.initializer)} constants to {len(left)}"
+    print(f"simplified: {sizes}{verdict}")
+
+
+def simplified(model: onnx.ModelProto, tools: Toolbox) -> onnx.ModelProto:
+    """The model with the nodes and constants that the learner's function leaves.
+
+    Raises:
+        ConfigError: a node makes several tensors, which the exercise has no word for.
+    """
+    several = next((node for node in model.graph.node if len(node.output) > 1), None)
+    if several is not None:
+        raise ConfigError(f"exercise 2.11 is for nodes that make one tensor, and {several.op_type} makes several")
+    kept, left = _simplified(model.graph, tools)
+    names = {node.name for node in kept}
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    del made.graph.node[:], made.graph.initializer[:]
+    made.graph.node.extend(node for node in model.graph.node if node.output[0] in names)
+    made.graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in left.items())
+    return made
+
+
+def _simplified(graph: onnx.GraphProto, tools: Toolbox) -> tuple[list[Node], dict[str, Array]]:
+    """The nodes and constants that are left; shape arithmetic is all that this script can compute."""
     ops: dict[str, Callable[..., Array]] = {"Add": np.add, "Mul": np.multiply, "Sub": np.subtract}
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes = [Node(node.output[0], node.op_type, tuple(name for name in node.input if name)) for node in graph.node]
-    kept, left = tools.simplify(nodes, [value.name for value in graph.output], constants, ops)
-    verdict = "" if len(kept) < len(nodes) else "; the exporter had left nothing to fold"
-    print(f"simplified: {len(nodes)} nodes to {len(kept)}, {len(constants)} constants to {len(left)}{verdict}")
+    return tools.simplify(nodes, [value.name for value in graph.output], constants, ops)
 
 
 def _plan(anatomy: Anatomy, tools: Toolbox) -> None:
     """Bytes of the planned arena against no plan and against the least that any plan needs."""
-    last = {step.name: index for index, step in enumerate(anatomy.steps)}
-    for index, step in enumerate(anatomy.steps):
-        last.update(dict.fromkeys(step.reads, index))
-    last.update(dict.fromkeys(anatomy.outputs, len(anatomy.steps) - 1))
-    lives = [Life(step.name, step.bytes, index, last[step.name]) for index, step in enumerate(anatomy.steps)]
+    lives = lives_of(anatomy)
     places = tools.pack_arena(lives)
     arena = max(places[life.name] + life.bytes for life in lives)
     least = max(sum(life.bytes for life in lives if life.first <= now <= life.last) for now in range(len(lives)))
     total = sum(life.bytes for life in lives)
     print(f"arena: {arena / 1e6:.2f} MB; no plan: {total / 1e6:.2f} MB; any plan: at least {least / 1e6:.2f} MB")
+
+
+def lives_of(anatomy: Anatomy) -> list[Life]:
+    """When each tensor of a network must be in memory: from its step to the last one that reads it."""
+    last = {step.name: index for index, step in enumerate(anatomy.steps)}
+    for index, step in enumerate(anatomy.steps):
+        last.update(dict.fromkeys(step.reads, index))
+    last.update(dict.fromkeys(anatomy.outputs, len(anatomy.steps) - 1))
+    return [Life(step.name, step.bytes, index, last[step.name]) for index, step in enumerate(anatomy.steps)]

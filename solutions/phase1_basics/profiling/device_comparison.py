@@ -124,7 +124,7 @@ def compare_models(
     inner = max(1, round(TIMING_S / spent)) if spent > 0 else 1
     points: list[RunPoint] = []
     for name, model in others:
-        fed = {spec.name: _in_layout(spec, array) for spec, array in zip(model.inputs, arrays, strict=True)}
+        fed = {spec.name: in_layout(spec, array) for spec, array in zip(model.inputs, arrays, strict=True)}
         got = model.predict(fed)
         difference = relative_difference(expected, [got[spec.name] for spec in model.outputs])
         pair = measure_pair(
@@ -141,8 +141,8 @@ def compare_models(
     return tuple(points)
 
 
-def _in_layout(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
-    """The pictures with their channels where this runtime wants them."""
+def in_layout(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
+    """Pictures with their channels where the spec wants them; anything else, and what fits neither way, as it is."""
     if array.ndim == 4 and not spec.accepts(array):
         for axes in ((0, 2, 3, 1), (0, 3, 1, 2)):
             if spec.accepts(moved := np.ascontiguousarray(array.transpose(axes))):
