@@ -1,0 +1,47 @@
+"""What both benchmarks print and draw: tables for the terminal, one page with the accuracy-against-latency plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from solutions.core.hardware.profile import detect
+from solutions.core.measure.metrics import PairedRatio
+from solutions.core.measure.report import host_record, versions_record
+from solutions.core.measure.report_html import Plot, Section
+from solutions.core.measure.report_svg import Point, scatter
+from solutions.phase2_optimization.quantization.judges import Drop
+
+
+def speedup_text(ratio: PairedRatio | None) -> str:
+    """How many times as fast, with its interval.
+
+    >>> speedup_text(PairedRatio(0.5, 0.4, 0.625, rounds=30))
+    'x2.00 [1.60, 2.50]'
+    """
+    return "-" if ratio is None else f"x{ratio.speedup:.2f} [{1 / ratio.high:.2f}, {1 / ratio.low:.2f}]"
+
+
+def drop_text(drop: Drop | None) -> str:
+    """Points of 100 lost, with their interval.
+
+    >>> drop_text(Drop(0.0123, -0.001, 0.02, 200))
+    '1.23 [-0.10, 2.00]'
+    """
+    return "-" if drop is None else f"{drop.mean * 100:.2f} [{drop.low * 100:.2f}, {drop.high * 100:.2f}]"
+
+
+def accuracy_plot(metric: str, points: Mapping[str, Mapping[str, Point]]) -> Plot:
+    """Accuracy in percent over milliseconds: runtime -> name -> (p50 ms, accuracy in 0..1)."""
+    percent = {runtime: {name: (x, 100 * y) for name, (x, y) in named.items()} for runtime, named in points.items()}
+    return scatter("Accuracy against latency", "p50 latency, ms", f"{metric}, %", percent)
+
+
+def head_section(text: Sequence[str]) -> Section:
+    """The page's first section: on what this was measured."""
+    return Section("What was measured", "\n".join(filter(None, (detect().describe(), *text))))
+
+
+def record(schema: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The beginning of the JSON record."""
+    return {"schema": schema, "host": host_record(), "versions": versions_record(), "settings": dict(settings)}
