@@ -86,12 +86,22 @@ def judge_for_front(
 
 
 def measure_memory(bench: Bench, ends: Ends) -> None:
-    """The memory of every candidate that was judged and not refused."""
-    for candidate, end in ends.items():
-        record = bench.records.get(candidate)
-        if record and record.accuracy and end.state != "refused":
-            file = bench.workshop.file(candidate)
-            record.peak_mb = peak_mb(candidate, file, bench.feeds, bench.workshop.subject.loader)
+    """The memory of candidates that were judged and not refused: the winner, and the fastest of each other kind.
+
+    A kind is a runtime with a precision: thread counts and graph levels hardly change what it needs. In a sweep, where
+    nobody has won, all are measured.
+    """
+    judged = [one for one, end in ends.items() if end.state != "refused" and one in bench.records]
+    judged = [one for one in judged if bench.records[one].accuracy]
+    if any(end.state == "winner" for end in ends.values()):
+        judged.sort(key=lambda one: ends[one].over_winner or float("inf"))
+        fastest: dict[tuple[str, str], Candidate] = {}
+        for one in judged:
+            fastest.setdefault((one.runtime, one.precision), one)
+        judged = list(fastest.values())
+    for one in judged:
+        file, loader = bench.workshop.file(one), bench.workshop.subject.loader
+        bench.records[one].peak_mb = peak_mb(one, file, bench.feeds, loader)
 
 
 def rows_of(bench: Bench, ends: Ends) -> list[Row]:

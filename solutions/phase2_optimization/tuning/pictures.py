@@ -93,7 +93,7 @@ def find_samples(
         return Samples(made[0], made[1], f"{half} held-out pictures of the synthetic street")
     noise = [sample_feeds(model, seed=seed) for seed in range(min(2 * half, MOST_CALIBRATED))]
     return Samples(
-        noise[::2], noise[1::2] or noise, "noise: give a folder with --calibration to judge accuracy", meaningful=False
+        noise[::2], noise[1::2] or noise, "noise (pictures, given by --calibration, would tell more)", meaningful=False
     )
 
 

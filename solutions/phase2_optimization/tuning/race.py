@@ -24,6 +24,10 @@ from solutions.phase2_optimization.tuning.standing import Standing, State
 
 Timing = Callable[[], float]
 
+# An interval that spans more than this factor comes from a machine that is busy in bursts as long as a round: rounds
+# are not independent then, and three of them that agree prove nothing.
+_STEADY = 3.0
+
 
 class Entrant(Protocol):
     """A candidate as the race sees it."""
@@ -183,10 +187,10 @@ def _duel(leader: _Runner, challenger: _Runner, rules: Rules) -> tuple[float, fl
     ratios: list[float] = []
     while True:
         ratios.append(_round(leader, challenger, len(ratios)))
-        interval = ratio_interval(ratios, rules.confidence)
-        if len(ratios) >= rules.least_rounds and (interval[1] > 1 - rules.tolerance or interval[2] < 1):
-            return interval
-        if len(ratios) >= rules.duel_rounds:
+        _, low, high = interval = ratio_interval(ratios, rules.confidence)
+        decided = low > 1 - rules.tolerance or high < 1
+        steady = high <= _STEADY * low
+        if len(ratios) >= (rules.least_rounds if decided and steady else rules.duel_rounds):
             return interval
 
 

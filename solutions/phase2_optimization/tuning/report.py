@@ -15,6 +15,13 @@ from solutions.phase2_optimization.tuning.record import Read
 
 _PRECISION = {"fp32": "f32", "bf16": "bf16", "int8+bf16": "bf16", "fp16": "f16", "int8": "f32"}
 
+_METRICS = {
+    "agreement": "agreement with the float model on ONNX Runtime",
+    "right": "the share that is right",
+    "score": "the score that was given",
+}
+_BUSY = 3.0  # p99 over p50 of the choice: on a quiet machine hardly above 1.5
+
 
 def render(record: Mapping[str, Any], *, model: str, kept: str = "") -> None:
     """Print the record.
@@ -73,7 +80,7 @@ def head(record: Mapping[str, Any]) -> list[str]:
         f"measured {record['when']} on {host['cpu'] or host['machine']}, {host['usable_cores']} cores "
         f"({' '.join(host['isa'])}), {gpus}; chosen after {record['chosen_s']:.1f} s, "
         f"{record['seconds']:.1f} s with the figures for the front ({record['way']})",
-        f"accuracy: {record['metric']} on {samples['origin']}, beside the float model on ONNX Runtime",
+        f"accuracy: {_METRICS[record['metric']]}, on {samples['origin']}",
     ]
     if record["bound"] is None:
         lines.append("accuracy is shown and not judged: untrained weights or noise say nothing about it")
@@ -86,6 +93,12 @@ def notes(record: Mapping[str, Any], read: Read) -> list[str]:
     """Why each candidate is where it is, and how int8 did on ONNX Runtime."""
     lines = [f"{row.candidate.label}: {row.state}: {row.reason}" for row in read.rows if row.reason]
     lines += [f"{each.label}: not tried: {each.reason}" for each in read.missing]
+    chosen = next((row.latency for row in read.rows if row.candidate == read.chosen and row.latency), None)
+    if chosen and chosen.p99 > _BUSY * chosen.p50:
+        lines.append(
+            f"the machine was busy: the p99 of the choice is {chosen.p99 / chosen.p50:.1f} times its p50; what is near "
+            "to it may be as good, and --fresh on a quiet machine tells"
+        )
     if record["int8_on_onnxruntime"]:
         lines.append(record["int8_on_onnxruntime"]["sentence"])
     return lines
