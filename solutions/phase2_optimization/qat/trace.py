@@ -26,12 +26,15 @@ from solutions.phase2_optimization.qat.fake_quantize import ActivationCoder
 from solutions.phase2_optimization.qat.layers import LAYERS, NORMS, QatLayer
 
 _TAG = "value__"
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 _OUT_OF_PLACE = {operator.iadd: operator.add, operator.imul: operator.mul, operator.isub: operator.sub}
 Sizes = dict[int, torch.export.Dim]
 
 
 def trace_layers(module: nn.Module, example: Sequence[torch.Tensor]) -> fx.GraphModule:
     """A copy of the module as a graph, every layer with weights and its BatchNorm one `QatLayer`, nothing in place.
+
+    Dropout drops nothing.
 
     Raises:
         ConfigError: Python decides on values in `forward`, so that one graph cannot stand for it.
@@ -40,6 +43,8 @@ def trace_layers(module: nn.Module, example: Sequence[torch.Tensor]) -> fx.Graph
     for part in own.modules():
         if getattr(part, "inplace", False):
             part.inplace = False  # type: ignore[assignment]
+        if isinstance(part, _DROPOUTS):
+            part.p = 0.0  # the noise would drown the rounding that is to be learnt
     try:
         graph = fx.symbolic_trace(own)
     except Exception as error:  # whatever the module's own code raises when it meets a proxy
