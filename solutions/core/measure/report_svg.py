@@ -138,6 +138,8 @@ def _draw_plot(plot: Plot) -> str:
     ys = [y for series in plot.series.values() for _, y in series]
     bottom = min(0.0, *ys) if plot.from_zero and not plot.log_y else min(ys)
     top = max(ys) if plot.log_y else max(ys) + 0.05 * (max(ys) - bottom)
+    if plot.names and not plot.log_y:
+        bottom -= 0.05 * (top - bottom)  # room for text below the lowest points
     parts, ceiling = _legend(list(plot.series)) if len(plot.series) > 1 else ([], _TOP)
     x = _Axis(min(xs), max(xs), _LEFT, _WIDTH - _RIGHT, plot.log_x)
     y = _Axis(bottom, top, _HEIGHT - _BOTTOM, ceiling, plot.log_y)
@@ -169,24 +171,23 @@ def _draw_plot(plot: Plot) -> str:
 
 
 def _point_names(named: Sequence[tuple[float, float, str]], ceiling: float) -> list[str]:
-    """Text beside points: to the right where it fits, else to the left; moved up or down where another text stands."""
+    """Text beside points: right or left of them, as near as other texts and points allow; far ones on a thin line."""
     parts: list[str] = []
-    taken: list[tuple[float, float, float]] = []  # left end, right end, baseline
+    taken = [(px - 6, px + 6, py + 4) for px, py, _ in named]  # left end, right end, baseline
+
+    def is_free(left: float, width: float, base: float) -> bool:
+        inside = left >= _LEFT and left + width <= _WIDTH and ceiling < base < _HEIGHT - _BOTTOM
+        return inside and not any(a < left + width and left < b and abs(base - y) < 12 for a, b, y in taken)
+
     for px, py, text in sorted(named, key=lambda point: (point[1], point[0])):
         width = _CHARACTER * len(text)
-        to_left = px + 8 + width > _WIDTH
-        start = px - 8 - width if to_left else px + 8
-        free = [
-            shift
-            for shift in (0, 12, -12, 24, -24, 36, -36, 48, -48)
-            if ceiling < py + 4 + shift < _HEIGHT - _BOTTOM + 4
-            and not any(
-                left < start + width and start < right and abs(base - (py + 4 + shift)) < 12
-                for left, right, base in taken
-            )
-        ]
-        base = py + 4 + (free[0] if free else 0)
-        taken.append((start, start + width, base))
+        shifts = (0, *(sign * 12 * row for row in range(1, 13) for sign in (1, -1)))
+        places = [(left, py + 4 + shift) for shift in shifts for left in (px + 8, px - 8 - width)]
+        left, base = next((place for place in places if is_free(place[0], width, place[1])), places[0])
+        taken.append((left, left + width, base))
+        if abs(base - py - 4) > 12:
+            parts.append(f'<path class="grid" d="M{px:.1f} {py:.1f}L{max(left, px - 8):.1f} {base - 4:.1f}"/>')
+        to_left = left < px
         parts.append(_label(px - 8 if to_left else px + 8, base, text, "end" if to_left else "start"))
     return parts
 

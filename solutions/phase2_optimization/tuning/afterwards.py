@@ -94,7 +94,7 @@ def measure_memory(bench: Bench, ends: Ends) -> None:
     judged = [one for one, end in ends.items() if end.state != "refused" and one in bench.records]
     judged = [one for one in judged if bench.records[one].accuracy]
     if any(end.state == "winner" for end in ends.values()):
-        judged.sort(key=lambda one: ends[one].over_winner or float("inf"))
+        judged.sort(key=lambda one: (ends[one].state != "winner", ends[one].over_winner or float("inf")))
         fastest: dict[tuple[str, str], Candidate] = {}
         for one in judged:
             fastest.setdefault((one.runtime, one.precision), one)

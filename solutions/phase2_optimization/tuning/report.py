@@ -127,13 +127,17 @@ def use_it(candidate: Candidate, model: str, kept: str = "") -> str:
 def accuracy_plot(record: Mapping[str, Any], read: Read) -> list[Plot]:
     """Accuracy over p50, by runtime; nothing where no candidate was judged.
 
-    The score in percent where it means something, else signal to noise in dB.
+    The score in percent where it means something, else signal to noise in dB. Of each runtime and precision only the
+    fastest is drawn: thread counts and graph levels change no answers.
     """
     means = record["bound"] is not None
     points: dict[str, dict[str, Point]] = {}
-    for row in read.rows:
-        if row.typical_ms is None or row.accuracy is None:
+    drawn: set[tuple[str, str]] = set()
+    for row in sorted(read.rows, key=lambda one: (one.candidate != read.chosen, one.typical_ms or 0.0)):
+        kind = (row.candidate.runtime, row.candidate.precision)
+        if row.typical_ms is None or row.accuracy is None or kind in drawn:
             continue
+        drawn.add(kind)
         value = 100 * row.accuracy.score if means else min(row.accuracy.sqnr_db, 140.0)
         mark = " (chosen)" if row.candidate == read.chosen else " (front)" if row.candidate in read.front else ""
         name = row.candidate.label.removeprefix(row.candidate.runtime).strip() + mark
