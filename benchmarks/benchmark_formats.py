@@ -29,7 +29,15 @@ from benchmarks.comparison.fixed_sizes import fix_sizes
 from benchmarks.comparison.format_rows import FormatBench, FormatRow
 from benchmarks.comparison.formats import Formats
 from benchmarks.comparison.learner import Learner
-from benchmarks.comparison.page import accuracy_plot, drop_text, head_section, record, speedup_text
+from benchmarks.comparison.page import (
+    accuracy_plot,
+    columns_of,
+    drop_text,
+    head_section,
+    not_run_section,
+    record,
+    speedup_text,
+)
 from benchmarks.comparison.rows import NotRun
 from benchmarks.comparison.source import Source, add_source_options, open_source, task_of
 from benchmarks.comparison.tasks import Task
@@ -110,26 +118,41 @@ def render(rows: Sequence[FormatRow], not_run: Sequence[NotRun], lines: Sequence
     if rows:
         render_table("formats", COLUMNS, _cells(rows))
     for each in not_run:
-        print(f"not run: {each.name}: {each.why}")
+        print(f"not run: {each.sentence}")
 
 
 def sections(rows: Sequence[FormatRow], not_run: Sequence[NotRun], lines: Sequence[str], metric: str) -> list[Section]:
     """The page."""
     points: dict[str, dict[str, tuple[float, float]]] = {}
     for row in rows:
-        points.setdefault(row.title.split()[0], {})[row.title] = (row.latency.p50, row.value)
+        runtime, label = _short(row.title)
+        points.setdefault(runtime, {})[label] = (row.latency.p50, row.value)
     text = (
         "Difference: the largest one of an output from the baseline's, relative to its largest value; beside it what "
-        "rounding explains in this network. Intervals hold 95 % of the bootstrap."
+        "rounding explains in this network. In brackets the 95 % interval of the paired bootstrap."
     )
-    found = [
+    cells = _cells(rows)
+    answers = ("format", "KB", "made in s", "difference", "by rounding", "accuracy %", "points lost")
+    speed = columns_of(COLUMNS, cells, ("format", "p50 ms", "p99 ms", "speed-up", "note"))
+    return [
         head_section(lines),
         Section("Accuracy against latency", plots=[accuracy_plot(metric, points)]),
-        Section("Every format", text, COLUMNS, _cells(rows)),
+        Section("Files and answers", text, **columns_of(COLUMNS, cells, answers)),
+        Section("Latency", "The speed-up is against the baseline, interleaved with it.", **speed),
+        *not_run_section(not_run),
     ]
-    if not_run:
-        found.append(Section("Not run here", "", ("format", "why"), [(each.name, each.why) for each in not_run]))
-    return found
+
+
+def _short(title: str) -> tuple[str, str]:
+    """The runtime, which the plot's colours tell, and what is left of the title to write beside a dot.
+
+    >>> _short("ONNX Runtime int8"), _short("OpenVINO"), _short("TorchScript")
+    (('ONNX Runtime', 'int8'), ('OpenVINO', 'float32'), ('PyTorch', 'TorchScript'))
+    """
+    for runtime in ("PyTorch", "ONNX Runtime", "OpenVINO", "TensorFlow", "LiteRT", "TensorRT"):
+        if title.startswith(runtime):
+            return runtime, title.removeprefix(runtime).strip() or "float32"
+    return ("PyTorch", title) if title == "TorchScript" else ("ONNX Runtime", "exercises")
 
 
 def _cells(rows: Sequence[FormatRow]) -> list[tuple[Any, ...]]:

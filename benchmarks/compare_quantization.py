@@ -25,7 +25,15 @@ import onnx
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that a plain file finds its neighbours
 
 from benchmarks.comparison.learner import Learner
-from benchmarks.comparison.page import accuracy_plot, drop_text, head_section, record, speedup_text
+from benchmarks.comparison.page import (
+    accuracy_plot,
+    columns_of,
+    drop_text,
+    head_section,
+    not_run_section,
+    record,
+    speedup_text,
+)
 from benchmarks.comparison.rows import Bench, NotRun, Row
 from benchmarks.comparison.source import Source, add_source_options, open_source, task_of
 from benchmarks.comparison.tasks import Task
@@ -47,13 +55,19 @@ _CALIBRATED_ON = 32  # pictures: the classroom keeps every activation of them
 
 
 def compare(
-    source: Source, task: Task, learner: Learner, bounds: GateConfig, *, qat_steps: int | None = None
+    source: Source,
+    task: Task,
+    learner: Learner,
+    bounds: GateConfig,
+    *,
+    train: bool = False,
+    qat_steps: int | None = None,
 ) -> tuple[list[Row], list[NotRun]]:
     """A row for each way that runs here, and a sentence for each that does not."""
     rows: list[Row] = []
     not_run: list[NotRun] = []
     own = (f"int8 static, exercises ({learner.title})", lambda: by_learner(source.graph, task, learner))
-    ways = all_ways(source.graph, source.name, task, threads=bounds.threads, qat_steps=qat_steps, own=own)
+    ways = all_ways(source.graph, source.name, task, threads=bounds.threads, train=train, qat_steps=qat_steps, own=own)
     with tempfile.TemporaryDirectory(prefix="quantization-") as folder:
         bench = Bench(task, Path(folder), bounds)
         try:
@@ -95,7 +109,7 @@ def render(rows: Sequence[Row], not_run: Sequence[NotRun], lines: Sequence[str])
         print(line)
     render_table("quantization", COLUMNS, _cells(rows))
     for each in not_run:
-        print(f"not run: {each.name} on {each.runtime}: {each.why}")
+        print(f"not run: {each.sentence}")
 
 
 def sections(rows: Sequence[Row], not_run: Sequence[NotRun], lines: Sequence[str], metric: str) -> list[Section]:
@@ -103,15 +117,16 @@ def sections(rows: Sequence[Row], not_run: Sequence[NotRun], lines: Sequence[str
     points: dict[str, dict[str, tuple[float, float]]] = {}
     for row in rows:
         points.setdefault(row.runtime, {})[row.name] = (row.latency.p50, row.value)
-    found = [
+    cells = _cells(rows)
+    worth = columns_of(COLUMNS, cells, ("what", "runtime", "KB", "accuracy %", "points lost", "verdict"))
+    speed = columns_of(COLUMNS, cells, ("what", "runtime", "p50 ms", "p99 ms", "speed-up"))
+    return [
         head_section(lines),
         Section("Accuracy against latency", plots=[accuracy_plot(metric, points)]),
-        Section("Every way", "Intervals hold 95 % of the bootstrap.", COLUMNS, _cells(rows)),
+        Section("Size and accuracy", "In brackets the 95 % interval of the paired bootstrap.", **worth),
+        Section("Latency", "The speed-up is against float32 in the same runtime, interleaved with it.", **speed),
+        *not_run_section(not_run),
     ]
-    if not_run:
-        cells = [(each.name, each.runtime, each.why) for each in not_run]
-        found.append(Section("Not run here", "", ("what", "runtime", "why"), cells))
-    return found
 
 
 def _cells(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
@@ -128,7 +143,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         description="Compare the ways to quantize a model: size, accuracy, latency, speed-up. About two minutes for "
-        "the default model on one core, training for integers included; --qat-steps shortens it.",
+        "the default model on one core; --qat adds some six the first time.",
         epilog="Exit code 1: bounds were given and no way met both, or the functions of --target made no model.",
     )
     add_source_options(parser)
@@ -138,7 +153,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--max-drop", type=float, metavar="SHARE", help=f"accuracy that may be lost ({_MAX_DROP})")
     parser.add_argument("--min-speedup", type=float, metavar="X", help=f"times as fast as float ({_MIN_SPEEDUP})")
-    parser.add_argument("--qat-steps", type=int, help="of training for integers (default: as many as it takes)")
+    parser.add_argument("--qat", action="store_true", help="train the model for integers too (kept in the cache)")
+    parser.add_argument("--qat-steps", type=int, metavar="N", help="of that training (default: the recipe's)")
     parser.add_argument("--json", metavar="FILE", help=f"write host, versions and every row (schema {SCHEMA})")
     parser.add_argument("--html", metavar="FILE", help="write one page with the accuracy-against-latency plot")
     return parser.parse_args(argv)
@@ -158,7 +174,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="compare-") as workshop:
         source = open_source(args, Path(workshop))
         task = task_of(source, args, needs_data=True)
-        rows, not_run = compare(source, task, learner, bounds, qat_steps=args.qat_steps)
+        train = args.qat or args.qat_steps is not None
+        rows, not_run = compare(source, task, learner, bounds, train=train, qat_steps=args.qat_steps)
     lines = _lines(source, task, args, bounds)
     print(detect().describe())
     render(rows, not_run, lines)

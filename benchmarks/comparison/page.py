@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.comparison.rows import NotRun
 from solutions.core.hardware.profile import detect
 from solutions.core.measure.metrics import PairedRatio
-from solutions.core.measure.report import host_record, versions_record
+from solutions.core.measure.report import Cell, host_record, versions_record
 from solutions.core.measure.report_html import Plot, Section
 from solutions.core.measure.report_svg import Point, scatter
 from solutions.phase2_optimization.quantization.judges import Drop
@@ -33,13 +34,27 @@ def drop_text(drop: Drop | None) -> str:
 
 def accuracy_plot(metric: str, points: Mapping[str, Mapping[str, Point]]) -> Plot:
     """Accuracy in percent over milliseconds: runtime -> name -> (p50 ms, accuracy in 0..1)."""
-    percent = {runtime: {name: (x, 100 * y) for name, (x, y) in named.items()} for runtime, named in points.items()}
-    return scatter("Accuracy against latency", "p50 latency, ms", f"{metric}, %", percent)
+    percent = {
+        runtime: {name.replace(" static,", ""): (x, 100 * y) for name, (x, y) in named.items()}
+        for runtime, named in points.items()
+    }
+    return scatter("Up and to the left is better", "p50 latency, ms", f"{metric}, %", percent)
 
 
 def head_section(text: Sequence[str]) -> Section:
     """The page's first section: on what this was measured."""
     return Section("What was measured", "\n".join(filter(None, (detect().describe(), *text))))
+
+
+def not_run_section(not_run: Sequence[NotRun]) -> list[Section]:
+    """The page's last section; none where everything ran."""
+    return [Section("Not run here", "\n".join(each.sentence for each in not_run))] if not_run else []
+
+
+def columns_of(columns: Sequence[str], rows: Sequence[Sequence[Cell]], wanted: Sequence[str]) -> dict[str, Any]:
+    """Some columns of a table, as `Section` takes them: a page is not wide enough for all."""
+    places = [columns.index(name) for name in wanted]
+    return {"columns": wanted, "rows": [[row[place] for place in places] for row in rows]}
 
 
 def record(schema: str, settings: Mapping[str, Any]) -> dict[str, Any]:

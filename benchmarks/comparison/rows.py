@@ -92,6 +92,11 @@ class NotRun:
     runtime: str
     why: str
 
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        return f"{self.name}{f' on {self.runtime}' if self.runtime else ''}: {self.why}"
+
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
         return {"name": self.name, "runtime": self.runtime, "why": self.why}

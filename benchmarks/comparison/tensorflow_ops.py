@@ -158,10 +158,13 @@ def _flatten(t: Tensors, names: Sequence[str], facts: Facts) -> Any:
 
 
 def _reshape(t: Tensors, names: Sequence[str], _: Facts) -> Any:
-    shape = t.stored(names[1]).tolist()
+    x, shape = t.channels_first(names[0]), t.stored(names[1]).tolist()
     if len(shape) == 4:
         raise ConfigError("the conversion to TensorFlow reshapes no tensor to pictures")
-    return t.tf.reshape(t.channels_first(names[0]), [-1 if size == 0 else size for size in shape])
+    rest = [x.shape[place] if size == 0 else size for place, size in enumerate(shape)][1:]
+    if -1 in rest:  # the batch is free already, and only one size may be
+        rest[rest.index(-1)] = int(np.prod(x.shape[1:])) // -int(np.prod(rest))
+    return t.tf.reshape(x, [-1 if shape[0] in (0, -1) else shape[0], *rest])
 
 
 def _concat(t: Tensors, names: Sequence[str], facts: Facts) -> Any:
@@ -204,8 +207,6 @@ def _hard_swish(t: Tensors, names: Sequence[str], _: Facts) -> Any:
 
 
 def _constant(_: Tensors, names: Sequence[str], facts: Facts) -> np.ndarray:
-    if "value" not in facts:
-        raise ConfigError("the conversion to TensorFlow knows constants that are tensors")
     return np.asarray(numpy_helper.to_array(facts["value"]))
 
 

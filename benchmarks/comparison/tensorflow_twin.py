@@ -60,7 +60,7 @@ def write_saved_model(graph: Path, folder: Path, *, threads: int) -> Path:
             module = tf.Module()
             # the input's name is the one that callers use, so the function must have it
             specification = tf.TensorSpec([shape[0], *shape[2:], shape[1]], tf.float32, name=name)
-            function = tf.function(call, input_signature=[specification])
+            function = tf.function(call, input_signature=[specification], autograph=False)
             module.serve = function
             tf.saved_model.save(module, str(folder), signatures={"serving_default": function.get_concrete_function()})
         except ConfigError:

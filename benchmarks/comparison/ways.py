@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from solutions.core.tensors import Model
 from solutions.core.zoo.registry import embedded_names
 from solutions.phase1_basics.runtimes.onnx import OnnxModel
 from solutions.phase1_basics.runtimes.openvino import OpenVinoModel, Precision
+from solutions.phase2_optimization.qat.embedded import trained_int8
 from solutions.phase2_optimization.quantization.dynamic import DynamicConfig, quantize_dynamic
 from solutions.phase2_optimization.quantization.half import HalfConfig, convert_half
 from solutions.phase2_optimization.quantization.observers import OBSERVERS
@@ -22,7 +22,6 @@ from solutions.phase2_optimization.quantization.saving import save_model
 from solutions.phase2_optimization.quantization.static import StaticConfig, quantize_static
 
 ORT, OPENVINO = "ONNX Runtime", "OpenVINO"
-_QAT = "solutions.phase2_optimization.qat.embedded"
 
 Made = tuple[Path, Model]
 
@@ -33,6 +32,7 @@ def all_ways(
     task: Task,
     *,
     threads: int,
+    train: bool = False,
     qat_steps: int | None = None,
     own: tuple[str, Callable[[], onnx.ModelProto]] | None = None,
 ) -> Iterator[Way]:
@@ -43,6 +43,7 @@ def all_ways(
         name: of the model; those that come with the course can be trained for integers.
         task: for its calibration inputs.
         threads: per operator.
+        train: do that training, where its result is not in the cache yet.
         qat_steps: of that training; None takes its own number.
         own: the name of a further way, and what makes its ONNX graph (the learner's).
     """
@@ -75,7 +76,7 @@ def all_ways(
         return on_ort(out)
 
     def trained(_: Path) -> Made:
-        return on_ort(_trained_file(name, qat_steps))
+        return on_ort(_trained_file(name, train, qat_steps))
 
     def written(folder: Path) -> Made:
         if own is None:
@@ -105,12 +106,9 @@ def _no_bf16(_: Path) -> Made:
     raise BackendUnavailable("ONNX Runtime's CPU does not compute bfloat16; see OpenVINO's row")
 
 
-def _trained_file(name: str, steps: int | None) -> Path:
+def _trained_file(name: str, train: bool, steps: int | None) -> Path:
     if name not in embedded_names():
         raise ConfigError(f"training for integers needs a trainable module and its data: {', '.join(embedded_names())}")
-    try:
-        trainer = importlib.import_module(_QAT)
-    except ModuleNotFoundError as error:
-        raise BackendUnavailable(f"training for integers needs {error.name}, which is not in this copy") from error
-    path: Path = trainer.trained_int8(name, steps=steps)
-    return path
+    if not train:
+        raise ConfigError("left out: --qat trains it, which takes some six minutes on one core the first time")
+    return trained_int8(name, steps=steps)

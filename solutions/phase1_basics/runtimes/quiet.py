@@ -19,6 +19,7 @@ _GREETING = re.compile(
     rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IW] "  # the same in TensorFlow's older style
     rb"|WARNING: All log messages before absl::InitializeLog"
     rb"|INFO: "  # LiteRT
+    rb"|fully_quantize: "  # the converter to it, about its own settings
     rb"|To enable the following instructions:"  # the second line of one of TensorFlow's
 )
 _one_at_a_time = threading.Lock()  # two nested redirections of the same descriptor would restore the wrong one
