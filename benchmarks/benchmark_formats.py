@@ -132,8 +132,8 @@ def sections(rows: Sequence[FormatRow], not_run: Sequence[NotRun], lines: Sequen
         "rounding explains in this network. In brackets the 95 % interval of the paired bootstrap."
     )
     cells = _cells(rows)
-    answers = ("format", "KB", "made in s", "difference", "by rounding", "accuracy %", "points lost")
-    speed = columns_of(COLUMNS, cells, ("format", "p50 ms", "p99 ms", "speed-up", "note"))
+    answers = ("format", "KB", "difference", "by rounding", "accuracy %", "points lost")
+    speed = columns_of(COLUMNS, cells, ("format", "made in s", "p50 ms", "p99 ms", "speed-up", "note"))
     return [
         head_section(lines),
         Section("Accuracy against latency", plots=[accuracy_plot(metric, points)]),

@@ -20,6 +20,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that a plain file finds its neighbours
@@ -39,8 +40,10 @@ from benchmarks.comparison.source import Source, add_source_options, open_source
 from benchmarks.comparison.tasks import Task
 from benchmarks.comparison.ways import all_ways
 from solutions.core.classroom.quantize_script import Toolbox, quantized
+from solutions.core.classroom.values import Comparison
 from solutions.core.errors import ConfigError
 from solutions.core.hardware.profile import detect
+from solutions.core.measure.metrics import PairedRatio
 from solutions.core.measure.report import render_table
 from solutions.core.measure.report_html import Section, write_html
 from solutions.core.scripts import EXIT_FAILED, EXIT_OK, run, write_json
@@ -66,7 +69,11 @@ def compare(
     """A row for each way that runs here, and a sentence for each that does not."""
     rows: list[Row] = []
     not_run: list[NotRun] = []
-    own = (f"int8 static, exercises ({learner.title})", lambda: by_learner(source.graph, task, learner))
+    own = (
+        f"int8 static, exercises ({learner.title})",
+        lambda: by_learner(source.graph, task, learner),
+        lambda before, after, ratio: verdict_of_learner(learner, bounds, before, after, ratio),
+    )
     ways = all_ways(source.graph, source.name, task, threads=bounds.threads, train=train, qat_steps=qat_steps, own=own)
     with tempfile.TemporaryDirectory(prefix="quantization-") as folder:
         bench = Bench(task, Path(folder), bounds)
@@ -103,11 +110,27 @@ def by_learner(graph: Path, task: Task, learner: Learner) -> onnx.ModelProto:
     return learner.ask(lambda: quantized(model, batches, tools, share=_SHARE))
 
 
+def verdict_of_learner(
+    learner: Learner, bounds: GateConfig, before: np.ndarray, after: np.ndarray, ratio: PairedRatio
+) -> str:
+    """What the gate of exercise 2.8 says of the same figures, or why it says nothing."""
+    time = Comparison(ratio.ratio, ratio.low, ratio.high, "inconclusive")
+    bars = {"max_drop": bounds.max_drop, "min_speedup": bounds.min_speedup}
+    try:
+        verdict = learner.ask(lambda: learner.function("gate")(before, after, time, **bars))
+    except ConfigError as error:
+        return str(error)
+    return f"the gate of exercise 2.8 says: {verdict}"
+
+
 def render(rows: Sequence[Row], not_run: Sequence[NotRun], lines: Sequence[str]) -> None:
     """Print what came of it."""
     for line in lines:
         print(line)
     render_table("quantization", COLUMNS, _cells(rows))
+    for row in rows:
+        if row.note:
+            print(f"{row.name}: {row.note}")
     for each in not_run:
         print(f"not run: {each.sentence}")
 
@@ -118,13 +141,15 @@ def sections(rows: Sequence[Row], not_run: Sequence[NotRun], lines: Sequence[str
     for row in rows:
         points.setdefault(row.runtime, {})[row.name] = (row.latency.p50, row.value)
     cells = _cells(rows)
-    worth = columns_of(COLUMNS, cells, ("what", "runtime", "KB", "accuracy %", "points lost", "verdict"))
-    speed = columns_of(COLUMNS, cells, ("what", "runtime", "p50 ms", "p99 ms", "speed-up"))
+    text = "The speed-up is against float32 in the same runtime, interleaved with it."
+    notes = [f"{row.name}: {row.note}" for row in rows if row.note]
+    worth = columns_of(COLUMNS, cells, ("what", "runtime", "KB", "accuracy %", "points lost"))
+    speed = columns_of(COLUMNS, cells, ("what", "runtime", "p50 ms", "p99 ms", "speed-up", "verdict"))
     return [
         head_section(lines),
         Section("Accuracy against latency", plots=[accuracy_plot(metric, points)]),
         Section("Size and accuracy", "In brackets the 95 % interval of the paired bootstrap.", **worth),
-        Section("Latency", "The speed-up is against float32 in the same runtime, interleaved with it.", **speed),
+        Section("Latency and verdict", "\n".join([text, *notes]), **speed),
         *not_run_section(not_run),
     ]
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.comparison.tasks import Judgement, Task, runner
 from solutions.core.errors import CourseError
 from solutions.core.measure.latency import LatencySummary
@@ -28,11 +30,14 @@ class Way:
         name: what was done to it.
         runtime: what runs it; the first way of each runtime is its float baseline.
         make: writes the file into a folder; the file and the running model come back.
+        opinion: what else is said of it, from the scores per sample of the float model and of this one, and the ratio
+            of their times; asked only where the task has scores per sample.
     """
 
     name: str
     runtime: str
     make: Callable[[Path], tuple[Path, Model]]
+    opinion: Callable[[np.ndarray, np.ndarray, PairedRatio], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +159,10 @@ class Bench:
         )
         drop = baseline.judged.drop(judged, confidence=self._bounds.confidence)
         verdict = self.verdict(drop, pair.ratio)
-        return Row(way.name, way.runtime, size, judged.value, drop, pair.b, pair.ratio, verdict)
+        note, before, after = "", baseline.judged.per_sample, judged.per_sample
+        if way.opinion is not None and before is not None and after is not None:
+            note = way.opinion(before, after, pair.ratio)
+        return Row(way.name, way.runtime, size, judged.value, drop, pair.b, pair.ratio, verdict, note)
 
     def verdict(self, drop: Drop, ratio: PairedRatio) -> str:
         """The gate's rule: both whole intervals within their bounds."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from benchmarks.comparison.rows import Way
 from benchmarks.comparison.tasks import Task
 from solutions.core.errors import BackendUnavailable, ConfigError
+from solutions.core.measure.metrics import PairedRatio
 from solutions.core.tensors import Model
 from solutions.core.zoo.registry import embedded_names
 from solutions.phase1_basics.runtimes.onnx import OnnxModel
@@ -24,6 +26,7 @@ from solutions.phase2_optimization.quantization.static import StaticConfig, quan
 ORT, OPENVINO = "ONNX Runtime", "OpenVINO"
 
 Made = tuple[Path, Model]
+Opinion = Callable[[np.ndarray, np.ndarray, PairedRatio], str]
 
 
 def all_ways(
@@ -34,7 +37,7 @@ def all_ways(
     threads: int,
     train: bool = False,
     qat_steps: int | None = None,
-    own: tuple[str, Callable[[], onnx.ModelProto]] | None = None,
+    own: tuple[str, Callable[[], onnx.ModelProto], Opinion] | None = None,
 ) -> Iterator[Way]:
     """Every way, the float baseline of each runtime first.
 
@@ -45,7 +48,7 @@ def all_ways(
         threads: per operator.
         train: do that training, where its result is not in the cache yet.
         qat_steps: of that training; None takes its own number.
-        own: the name of a further way, and what makes its ONNX graph (the learner's).
+        own: the name of a further way, what makes its ONNX graph, and what says more of it (the learner's).
     """
 
     def on_ort(path: Path) -> Made:
@@ -91,7 +94,7 @@ def all_ways(
     yield Way("int8 dynamic", ORT, dynamic)
     yield Way("int8 QAT", ORT, trained)
     if own is not None:
-        yield Way(own[0], ORT, written)
+        yield Way(own[0], ORT, written, own[2])
     yield Way("fp32", OPENVINO, lambda _: on_openvino(source))
     yield Way("bf16", OPENVINO, lambda _: on_openvino(source, "bf16"))
     yield Way("int8 static, entropy", OPENVINO, static("openvino", "entropy"))

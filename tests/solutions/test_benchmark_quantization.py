@@ -93,6 +93,19 @@ def test_rows_tell_size_accuracy_and_speed(compared):
         assert row["latency_ms"]["p50"] <= row["latency_ms"]["p99"]
 
 
+def test_the_learners_gate_is_asked_about_the_learners_row(compared):
+    _, record, page = compared
+    notes = {row["name"]: row["note"] for row in record["rows"] if row["note"]}
+    assert list(notes) == ["int8 static, exercises (solutions)"]
+    note = notes["int8 static, exercises (solutions)"]
+    assert note in {f"the gate of exercise 2.8 says: {verdict}" for verdict in ("pass", "fail", "inconclusive")}
+    assert note in page
+    learner = compare_quantization.Learner("templates")
+    same = np.ones(4)
+    said = compare_quantization.verdict_of_learner(learner, GateConfig(), same, same, PairedRatio(0.5, 0.4, 0.6, 9))
+    assert said.startswith("exercise 2.8 gate is not written yet: ")
+
+
 def test_the_page_stands_alone_and_names_every_way(compared):
     _, record, page = compared
     assert page.startswith("<!doctype html>")
