@@ -70,7 +70,7 @@ def _frames(data: StreetData) -> tuple[Feeds, ...]:
 
 def _crops(crops: np.ndarray, batch: int) -> tuple[Feeds, ...]:
     """Whole batches: what is left over would be another size, for which compilers start anew."""
-    planes = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32)
+    planes = np.ascontiguousarray(crops, np.float32)
     return tuple({"crops": planes[end - batch : end]} for end in range(batch, len(planes) + 1, batch))
 
 
