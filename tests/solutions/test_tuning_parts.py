@@ -143,7 +143,7 @@ def test_truth_judges_where_there_is_some():
     samples = find_samples(model, "street-classifier", count=16)
     assert len(samples.judged) == 8
     jury = Jury(embedded("street-classifier").onnx, samples)
-    assert jury.metric == "right"
+    assert jury.metric == "accuracy"
     assert jury.verdict(model.predict)[0].score >= 0.8  # it was trained for this
     model.close()
 

@@ -14,7 +14,7 @@ from solutions.core.scripts import EXIT_CANNOT_RUN, EXIT_FAILED, EXIT_OK, run
 from solutions.phase2_optimization import performance_comparison
 from solutions.phase2_optimization.performance_comparison import main
 from solutions.phase2_optimization.tuning.candidates import Candidate
-from solutions.phase2_optimization.tuning.report import use_it
+from solutions.phase2_optimization.tuning.report import head, use_it
 from tests.solutions.quant_builders import residual_net
 
 SCRIPT = Path(performance_comparison.__file__)
@@ -65,8 +65,25 @@ def test_the_page_has_the_plot_and_the_reasons(record):
     assert "Accuracy against latency" in page
     assert "(chosen)" in page
     assert "tensorrt: not tried" in page
+    assert "accuracy is shown and not judged" in page  # it was noise
     assert "INT8 on ONNX Runtime" in page
     assert "http" not in page
+
+
+@pytest.mark.parametrize(
+    ("metric", "judged", "few"),
+    [
+        pytest.param("accuracy", 60, True, id="few"),  # the rule of three: 3 / 60 is above the bound
+        pytest.param("agreement", 300, False, id="enough"),
+        pytest.param("score", 60, False, id="a-judge-has-samples-of-its-own"),
+    ],
+)
+def test_the_head_says_what_the_samples_cannot_exclude(record, metric, judged, few):
+    found = json.loads((record / "r.json").read_text())
+    found |= {"bound": 0.01, "metric": metric, "samples": found["samples"] | {"judged": judged}}
+    line = head(found)[-1]
+    assert line.startswith(f"refused where the {metric} may fall by more than 0.01")
+    assert ("cannot exclude 0.050" in line) == few
 
 
 def test_a_known_verdict_is_not_measured_again(record, model, monkeypatch, capsys):

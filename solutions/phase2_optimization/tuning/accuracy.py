@@ -79,7 +79,7 @@ class Jury:
         self._before = self._judge.look(exact)
         first = self._want[0]
         by_class = samples.truth is not None or (len(first) == 1 and first[0].ndim == 2)
-        self.metric = "score" if score else "right" if samples.truth is not None else "agreement"
+        self.metric = "score" if score else "accuracy" if samples.truth is not None else "agreement"
         self.bound = max_drop
         if max_drop is None and samples.meaningful and not means_nothing:
             self.bound = CLASS_DROP if by_class or score else OTHER_DROP

@@ -17,7 +17,7 @@ _PRECISION = {"fp32": "f32", "bf16": "bf16", "int8+bf16": "bf16", "fp16": "f16",
 
 _METRICS = {
     "agreement": "agreement with the float model on ONNX Runtime",
-    "right": "the share that is right",
+    "accuracy": "the share that is right",
     "score": "the score that was given",
 }
 _BUSY = 3.0  # p99 over p50 of the choice: on a quiet machine hardly above 1.5
@@ -85,7 +85,11 @@ def head(record: Mapping[str, Any]) -> list[str]:
     if record["bound"] is None:
         lines.append("accuracy is shown and not judged: untrained weights or noise say nothing about it")
     else:
-        lines.append(f"refused where the {record['metric']} may fall by more than {record['bound']:g}")
+        few = f"; {samples['judged']} samples without a difference cannot exclude {3 / samples['judged']:.3f}"
+        lines.append(
+            f"refused where the {record['metric']} may fall by more than {record['bound']:g}"
+            f"{few if record['metric'] != 'score' and 3 / samples['judged'] > record['bound'] else ''}"
+        )
     return lines
 
 

@@ -93,7 +93,7 @@ class Tuning:
         choice: which one to take.
         chosen_s: until that was known.
         seconds: until the figures for the Pareto front were there, too.
-        metric: what scores are: "right", "agreement" or "score".
+        metric: what scores are: "accuracy", "agreement" or "score".
         bound: of the score's fall; None where it was not judged.
         files: what the candidates that were judged load, as long as the folder of the tuning lives.
     """
