@@ -222,7 +222,7 @@ def test_training_for_integers_is_asked_for(monkeypatch, tmp_path):
 
 def data_of(count):
     """Pictures with one car each, crops with classes and colours in turn."""
-    crops = np.full((count, 48, 48, 3), 7, np.uint8)
+    crops = np.full((count, 3, 48, 48), 7, np.uint8)
     boxes = np.tile(np.float32([[8, 8, 24, 24]]), (count, 1))
     labels = np.stack([np.arange(count) % 5, np.arange(count) % 7], 1)
     return StreetData(
