@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.guidelines.phase1 import experiments, pictures, timings, words
+from benchmarks.guidelines.phase2 import codes, graphs
+from benchmarks.guidelines.phase2 import pictures as pictures_2
+from benchmarks.guidelines.phase2 import timings as timings_2
+from benchmarks.guidelines.phase2 import words as words_2
 from benchmarks.guidelines.records import Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,5 +73,27 @@ CHAPTERS = {
         ),
         pictures.figures,
         words.blocks,
+    ),
+    2: Chapter(
+        2,
+        "phase2_optimization",
+        (
+            timings_2.placement,
+            timings_2.verdicts,
+            timings_2.folding,
+            timings_2.simplified,
+            codes.channel_scales,
+            codes.streaming,
+            codes.clipping,
+            codes.observers,
+            codes.training,
+            graphs.exports,
+            graphs.passes,
+            graphs.arena,
+            graphs.parity,
+            graphs.engines,
+        ),
+        pictures_2.figures,
+        words_2.blocks,
     ),
 }

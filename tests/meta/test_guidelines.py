@@ -159,3 +159,43 @@ def test_the_story_that_phase_1_tells_still_holds():
     assert "maxpool" in [layer["name"] for layer in slowest[:10]]
     assert all(abs(run["interleaved"]["ratio"] - 1) < 0.1 for run in found["drift"]["runs"])
     assert max(abs(run["one_after_the_other"]["ratio"] - 1) for run in found["drift"]["runs"]) > 0.1
+
+
+def test_the_story_that_phase_2_tells_still_holds():
+    """As above."""
+    found = record(2)
+    head = found["channel_scales"]["layers"]
+    assert max(head, key=lambda one: one["own_db"] - one["one_db"])["layer"] == "head.conv"
+    assert all(one["own_db"] > one["one_db"] for one in head)
+    streamed = found["streaming"]
+    for row in streamed["rows"]:
+        assert abs(row["streamed"] - row["sorted"]) <= 2 * streamed["largest"] / 2048
+    assert 0.2 < 1 - streamed["rows"][-1]["sorted"] / streamed["largest"] < 0.3  # "a quarter of the range"
+    best = [curve["best"] for curve in found["clipping"]["curves"]]
+    assert best == sorted(best, reverse=True)
+    seen = {row["observer"]: row for row in found["observers"]["rows"]}
+    assert {row["right"] for row in seen.values()} == {seen["float32"]["right"]}
+    assert max(seen.values(), key=lambda row: row.get("db", 0.0))["observer"] == "minmax"
+    assert found["observers"]["crops"] == 600
+    most, middle, few = found["training"]["rows"]
+    assert few["largest"] < 0.5 < few["least_error"] < few["trained"]
+    assert abs(most["largest"] - found["training"]["float"]) < 0.005
+    assert middle["least_error"] < middle["largest"]
+    right, everywhere = found["placement"]["rows"]
+    assert right["high"] < 0.8
+    assert everywhere["low"] > 1
+    assert everywhere["float"] >= 10 > right["float"]
+    speeds = {row["model"]: row for row in found["verdicts"]}
+    assert speeds["resnet18"]["int8"]["high"] < 1 / 1.2
+    assert speeds["mobilenet_v3_small"]["int8"]["high"] > 1 / 1.2  # it does not meet the bar for certain
+    assert all(row["float16"]["high"] > 1 / 1.2 for row in speeds.values())
+    assert all(row["ratio"] < 1 for row in found["folding"])
+    shuffled, *_ = found["simplified"]
+    assert shuffled["none"]["ratio"] < 0.9
+    assert shuffled["none"]["ratio"] < shuffled["all"]["ratio"]
+    assert all(row["arena"] <= 1.01 * row["bound"] for row in found["arena"]["rows"])
+    told = {row["candidate"]: row for row in found["parity"]["rows"]}
+    assert [row["agrees"] for row in told.values()] == [True, True, False, False, False]
+    assert told["batch norms with eps 0.001 for 0.00001"]["worst"] > 50 * found["parity"]["explained"]
+    builds = [len(row["built_at"]) for row in found["engines"]["rows"]]
+    assert builds[0] > 5 * builds[1] > 5 * builds[2] > builds[3] == 1
