@@ -151,7 +151,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     wish.add_argument("--budget-s", type=float, metavar="S", help="begin no candidate after that")
     wish.add_argument("--no-memory", action="store_true", help="do not measure memory: saves a process per finalist")
     data = parser.add_argument_group("samples")
-    data.add_argument("--calibration", metavar="FOLDER", help="pictures or .npz samples; half of them judge")
+    data.add_argument(
+        "--calibration",
+        metavar="FOLDER",
+        help="pictures or .npz samples, half of them to judge by; without, static int8 of trained weights may not win",
+    )
     data.add_argument("--samples", type=int, default=128, help="taken from there at most (default: %(default)s)")
     data.add_argument("--pixels", choices=sorted(PIXEL_FORMATS), help="how the model sees pixels, if it does not tell")
     data.add_argument("--resize", choices=("crop", "stretch", "letterbox"), help="likewise")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -62,6 +63,21 @@ def test_files_are_made_once_and_drafts_apart(net, tmp_path):
     ops = [[node.op_type for node in onnx.load(path).graph.node] for path in (draft, proper)]
     assert ops[0] == ops[1]  # the same graph, so the same time
     assert "QuantizeLinear" in ops[0]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "meaningful", "untrained", "fit"),
+    [
+        pytest.param(INT8, True, False, True, id="pictures"),
+        pytest.param(INT8, False, False, False, id="trained-weights-and-noise"),
+        pytest.param(INT8, False, True, True, id="random-weights-anyway"),
+        pytest.param(FLOAT, False, False, True, id="nothing-to-calibrate"),
+    ],
+)
+def test_ranges_from_noise_are_not_used(net, tmp_path, candidate, meaningful, untrained, fit):
+    samples = Samples(SAMPLES.calibration, SAMPLES.judged, "samples", meaningful=meaningful)
+    workshop = Workshop(replace(net, untrained=untrained), samples, tmp_path)
+    assert (workshop.unfit(candidate) == "") == fit
 
 
 def test_a_graph_has_no_module(net, tmp_path):

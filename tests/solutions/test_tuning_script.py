@@ -51,6 +51,7 @@ def test_the_record_holds_what_was_measured_and_where(record):
     assert found["choice"]["meets"]
     states = {each["label"]: each["state"] for each in found["candidates"]}
     assert list(states.values()).count("winner") == 1
+    assert states["onnxruntime int8"] in ("refused", "beaten")  # there was nothing but noise to calibrate it with
     assert states[found["choice"]["label"]] == "winner"
     chosen = next(each for each in found["candidates"] if each["label"] == found["choice"]["label"])
     assert chosen["latency_ms"]["n"] >= 100

@@ -160,7 +160,9 @@ class Contender:
         return float(np.median(spent)) / (ready.items * self._bench.batch)
 
     def qualify(self) -> str:
-        """As `Entrant.qualify`: calibrated properly, and judged."""
+        """As `Entrant.qualify`: with ranges from real samples, calibrated properly, and judged."""
+        if why := self._bench.workshop.unfit(self.candidate):
+            return why
         if self._draft:
             self._draft = False
             self.leave()

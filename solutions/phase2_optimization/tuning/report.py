@@ -83,7 +83,7 @@ def head(record: Mapping[str, Any]) -> list[str]:
         f"accuracy: {_METRICS[record['metric']]}, on {samples['origin']}",
     ]
     if record["bound"] is None:
-        lines.append("accuracy is shown and not judged: untrained weights or noise say nothing about it")
+        lines.append("accuracy is shown and not judged: random weights or noise say nothing about it")
     else:
         few = f"; {samples['judged']} samples without a difference cannot exclude {3 / samples['judged']:.3f}"
         lines.append(

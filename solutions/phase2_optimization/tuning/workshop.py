@@ -80,6 +80,12 @@ class Workshop:
         """True where a draft and the real thing differ."""
         return candidate.takes_graph and _kind(candidate) in ("int8-onnxruntime", "int8-openvino", "fp16")
 
+    def unfit(self, candidate: Candidate) -> str:
+        """Why the candidate may be timed and not used: ranges of trained weights, found on noise, are wrong."""
+        if self._samples.meaningful or self.subject.untrained or candidate.precision not in ("int8", "int8+bf16"):
+            return ""
+        return "its ranges would come from noise: give --calibration FOLDER"
+
     def open(self, candidate: Candidate, *, draft: bool = False) -> Model:
         """The candidate, loaded.
 
