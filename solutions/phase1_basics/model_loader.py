@@ -176,13 +176,18 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--free", type=int, default=32, help="size of every other free axis (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="also write what was found to FILE")
     add_prediction_options(parser)
+    add_torch_options(parser)
+    return parser.parse_args(argv)
+
+
+def add_torch_options(parser: argparse.ArgumentParser) -> None:
+    """Add what PyTorch files may need to be told: --arch, --input-shape, --trust-pickle, see `runtime_options`."""
     torch_only = parser.add_argument_group("PyTorch files")
     torch_only.add_argument("--arch", metavar="NAME", help="the network of a file that holds weights only")
     torch_only.add_argument("--input-shape", metavar="SIZES", help="e.g. ?,3,224,224, where the file does not tell")
     torch_only.add_argument(
         "--trust-pickle", action="store_true", help="let the file run code while it is loaded: only if you trust it"
     )
-    return parser.parse_args(argv)
 
 
 def runtime_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from solutions.phase1_basics.runtimes.content import inside_folder
 
 GraphLevel = Literal["none", "basic", "extended", "all"]
 
-_LEVELS = {
+GRAPH_LEVELS = {
     "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
     "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
@@ -64,15 +64,15 @@ class OnnxModel:
         spinning: bool = True,
     ) -> None:
         path = Path(path)
-        if graph_level not in _LEVELS:
-            raise ConfigError(f"graph_level must be one of {', '.join(_LEVELS)}, got {graph_level}")
+        if graph_level not in GRAPH_LEVELS:
+            raise ConfigError(f"graph_level must be one of {', '.join(GRAPH_LEVELS)}, got {graph_level}")
         if threads is not None and threads < 1:
             raise ConfigError(f"threads must be at least 1, got {threads}")
         proto = read_checked(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cores()
         options.inter_op_num_threads = 1
-        options.graph_optimization_level = _LEVELS[graph_level]
+        options.graph_optimization_level = GRAPH_LEVELS[graph_level]
         options.log_severity_level = _SILENT
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
         self._session: onnxruntime.InferenceSession | None

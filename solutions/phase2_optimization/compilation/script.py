@@ -10,7 +10,7 @@ from typing import Any
 
 from solutions.core.errors import ConfigError
 from solutions.core.measure.report import render_table
-from solutions.phase1_basics.model_loader import parse_shape
+from solutions.phase1_basics.model_loader import add_torch_options, runtime_options
 from solutions.phase2_optimization.compilation.backends import BACKENDS, backend
 from solutions.phase2_optimization.compilation.parity import Agreement
 from solutions.phase2_optimization.compilation.source import is_zoo_name
@@ -54,13 +54,7 @@ def source_options(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ConfigError: --random for a file, or a shape that is none.
     """
-    loader: dict[str, Any] = {}
-    if args.arch:
-        loader["arch"] = args.arch
-    if args.input_shape:
-        loader["input_shape"] = parse_shape(args.input_shape)
-    if args.trust_pickle:
-        loader["trust_pickle"] = True
+    loader = runtime_options(args)
     if args.random and not is_zoo_name(args.model):
         raise ConfigError(f"--random is for models of the zoo, and {args.model} is none")
     return {"random": args.random, "options": loader}
@@ -162,8 +156,5 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     engine.add_argument("--workspace", type=int, default=1024, metavar="MIB", help="default: %(default)s")
     engine.add_argument("--timing-cache", metavar="FILE", help="keep the measured times of kernels between builds")
     engine.add_argument("--no-tf32", action="store_true", help="multiply float32 exactly: slower")
-    files = parser.add_argument_group("PyTorch files")
-    files.add_argument("--arch", metavar="NAME", help="the network of a file that holds weights only")
-    files.add_argument("--input-shape", metavar="SIZES", help="e.g. ?,3,224,224, where the file does not tell")
-    files.add_argument("--trust-pickle", action="store_true", help="let the file run code while it is loaded")
+    add_torch_options(parser)
     return parser.parse_args(argv)

@@ -24,7 +24,7 @@ from solutions.core.errors import ConfigError
 from solutions.core.hardware.model_cost import model_cost
 from solutions.core.measure.report import Cell, render_table
 from solutions.core.scripts import EXIT_OK, write_json
-from solutions.phase1_basics.model_loader import parse_shape
+from solutions.phase1_basics.model_loader import add_torch_options, runtime_options
 from solutions.phase1_basics.profiling.feeds import sample_feeds
 from solutions.phase1_basics.runtimes.content import recognise_content
 from solutions.phase1_basics.runtimes.onnx import OnnxModel
@@ -187,9 +187,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--importance", choices=("l1", "l2", "bn"), default="l2", help="of a channel (%(default)s)")
     parser.add_argument("--round-to", type=int, default=8, metavar="N", help="channels in a block (%(default)s)")
     parser.add_argument("--random", action="store_true", help="untrained weights of a zoo model: no download")
-    parser.add_argument("--arch", help="architecture of a file that holds weights only")
-    parser.add_argument("--input-shape", metavar="N,C,H,W", help="of a file that does not tell")
-    parser.add_argument("--trust-pickle", action="store_true", help="load a file that may run code")
+    add_torch_options(parser)
     parser.add_argument("--json", metavar="FILE", help=f"write the report (schema {SCHEMA})")
     return parser.parse_args(argv)
 
@@ -197,11 +195,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, prune, render."""
     args = parse_args(argv)
-    options: dict[str, Any] = {"arch": args.arch} if args.arch else {}
-    if args.input_shape:
-        options["input_shape"] = parse_shape(args.input_shape)
-    if args.trust_pickle:
-        options["trust_pickle"] = True
+    options = runtime_options(args)
     out = Path(args.out)
     if args.channels is not None:
         scope: Any = "global" if args.scope == "global" else "group"

@@ -11,15 +11,8 @@ import numpy as np
 import onnxruntime
 
 from solutions.core.errors import ConfigError, ModelLoadError, PipelineStopped
-from solutions.phase1_basics.runtimes.onnx import GraphLevel, OnnxModel, read_checked
+from solutions.phase1_basics.runtimes.onnx import GRAPH_LEVELS, GraphLevel, OnnxModel, read_checked
 from solutions.phase2_optimization.compilation.onnx_errors import explain_onnx_error
-
-_LEVELS = {
-    "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
-    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
-}
 
 
 def compile_here(
@@ -62,13 +55,13 @@ def save_optimised(path: Path, out: Path, *, graph_level: GraphLevel = "extended
         ConfigError: an unknown level, or a place that cannot be written.
         ModelLoadError: a graph that ONNX Runtime does not take.
     """
-    if graph_level not in _LEVELS:
-        raise ConfigError(f"graph_level must be one of {', '.join(_LEVELS)}, got {graph_level}")
+    if graph_level not in GRAPH_LEVELS:
+        raise ConfigError(f"graph_level must be one of {', '.join(GRAPH_LEVELS)}, got {graph_level}")
     if not out.parent.is_dir():
         raise ConfigError(f"{out} cannot be written: {out.parent} is not a folder. Create it, or choose another place.")
     read_checked(path)
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = _LEVELS[graph_level]
+    options.graph_optimization_level = GRAPH_LEVELS[graph_level]
     draft = out.with_name(f".draft-{out.name}")
     options.optimized_model_filepath = str(draft)
     options.log_severity_level = 4  # it warns that "all" is for machines like this one: said in the docstring
