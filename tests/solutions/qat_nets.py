@@ -51,6 +51,28 @@ class PyramidNet(nn.Module):
         return self.fine(joined), self.coarse(far)
 
 
+class MixedNet(nn.Module):
+    """What cannot be coded in torch as ONNX Runtime does it, between two layers that can: `[n, 3, 16, 16]` -> `[n, 5]`.
+
+    SiLU and a product with a constant array, a functional convolution, Linear on three axes, attention.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.second = nn.Conv2d(8, 8, 1)
+        self.scale = nn.Parameter(torch.rand(8, 1, 1) + 0.5)
+        self.weight = nn.Parameter(torch.randn(8, 8, 1, 1) * 0.3)
+        self.project = nn.Linear(8, 24)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.second(functional.silu(self.first(x))) * self.scale
+        rows = functional.conv2d(x, self.weight).flatten(2).transpose(1, 2)
+        query, key, value = self.project(rows).chunk(3, -1)
+        return self.head((torch.softmax(query @ key.transpose(1, 2), -1) @ value).mean(1))
+
+
 def seeded(kind: type[nn.Module], seed: int = 0) -> nn.Module:
     """A network with random weights and the BatchNorm statistics of `images`, in eval mode."""
     torch.manual_seed(seed)

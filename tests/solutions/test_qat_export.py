@@ -19,9 +19,9 @@ from solutions.phase2_optimization.qat.training import QatSchedule, distillation
 from solutions.phase2_optimization.quantization.fusion_check import check_fusion
 from solutions.phase2_optimization.quantization.static import quantize_static
 from solutions.phase2_optimization.quantization.static_config import StaticConfig
-from tests.solutions.qat_nets import PyramidNet, ResidualNet, images, run_onnx, run_torch, seeded
+from tests.solutions.qat_nets import MixedNet, PyramidNet, ResidualNet, images, run_onnx, run_torch, seeded
 
-OUTPUTS = {ResidualNet: ("logits",), PyramidNet: ("fine", "coarse")}
+OUTPUTS = {ResidualNet: ("logits",), PyramidNet: ("fine", "coarse"), MixedNet: ("answer",)}
 
 
 def prepared(kind: type[nn.Module], config: QatConfig, **settings) -> tuple[nn.Module, QatModel]:
@@ -112,14 +112,17 @@ def test_before_training_the_file_is_that_of_post_training_quantization(target, 
         assert np.abs(got - exact).max() < 0.05 * np.abs(exact).max()
 
 
-def test_layers_named_stay_in_float_metadata_travels_and_the_batch_is_free(tmp_path):
-    config = QatConfig(keep_float=("deep",))
-    _, qat = prepared(PyramidNet, config, facts={"labels": "a,b"})
-    assert set(qat.coded) == {"down", "side", "fine", "coarse"}
+def test_what_cannot_be_coded_or_shall_not_stays_in_float_and_the_file_agrees(tmp_path):
+    config = QatConfig(keep_float=("second",))
+    _, qat = prepared(MixedNet, config, facts={"labels": "a,b"})
+    assert set(qat.coded) == {"first", "head"}
     model = export_qat(qat)
-    assert layers_in_integers(model, tmp_path) == (5, 1)
+    # The kept and the functional convolution, the Linear on three axes and the two products of attention.
+    assert layers_in_integers(model, tmp_path) == (2, 5)
     assert {entry.key: entry.value for entry in model.metadata_props} == {"labels": "a,b"}
-    assert [part.shape[0] for part in run_onnx(model, images(3))] == [3, 3]
+    x = images(3, seed=99)  # another batch than the example's
+    apart = np.abs(run_onnx(model, x)[0] - run_torch(qat.module, x)[0]) / output_step(model, "answer")
+    assert apart.max() < 1.01
 
 
 class Branching(nn.Module):
