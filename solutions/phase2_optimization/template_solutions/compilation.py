@@ -60,9 +60,9 @@ def fold_batchnorm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
     Checked: parity with and without a bias, grouped and strided, with any eps, without affine; stride, padding,
     dilation and groups are kept; conv and bn stay as they were.
     """
+    if bn.running_mean is None or bn.running_var is None:
+        raise ValueError("a batch norm without running statistics computes something else for every batch")
     with torch.no_grad():
-        assert bn.running_mean is not None
-        assert bn.running_var is not None
         factor = torch.rsqrt(bn.running_var + bn.eps)
         if bn.weight is not None:
             factor = factor * bn.weight
