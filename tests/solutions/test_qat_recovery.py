@@ -36,3 +36,10 @@ def test_the_exit_code_follows_the_bars_and_a_missing_yardstick_is_said(lost, co
 def test_settings_that_measure_nothing_are_refused(capsys):
     assert run(main, ["--rounds", "0"]) == EXIT_CANNOT_RUN
     assert "--rounds must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_every_embedded_model_holds_its_bars():
+    """Trains and judges all four: about half an hour on one core."""
+    assert run(main, ["--no-torchao", "--rounds", "5"]) == EXIT_OK

@@ -3,7 +3,8 @@
 The places are not chosen here. The module is exported, the plan of static quantization (`qdq_plan`) is made for the
 ONNX graph, and each coded tensor gets its coder behind the torch node that makes it: residual additions, concatenations
 that share a scale, and the float tail come out as they do in post-training quantization. The first ranges are
-calibrated the same way too, so an untrained model is the post-training one.
+calibrated the same way too, so an untrained model is the post-training one. What that puts back into float, because the
+code of its input drowns it, is trained instead.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from solutions.phase2_optimization.qat.layers import QatLayer
 from solutions.phase2_optimization.qat.placement import Placement, place
 from solutions.phase2_optimization.qat.trace import Sizes, export_traced, trace_layers
 from solutions.phase2_optimization.quantization.qdq_graph import activation_params
-from solutions.phase2_optimization.quantization.static import calibrated_ranges
 from solutions.phase2_optimization.quantization.static_config import StaticConfig
+from solutions.phase2_optimization.quantization.static_ranges import calibrated_ranges
 
 Sample = torch.Tensor | tuple[torch.Tensor, ...]
 
