@@ -167,7 +167,7 @@ def _cells(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        description="Compare the ways to quantize a model: size, accuracy, latency, speed-up. About two minutes for "
+        description="Compare the ways to quantize a model: size, accuracy, latency, speed-up. About a minute for "
         "the default model on one core; --qat adds some six the first time.",
         epilog="Exit code 1: bounds were given and no way met both, or the functions of --target made no model.",
     )

@@ -29,7 +29,7 @@ from solutions.phase1_basics.runtimes.onnx import OnnxModel
 from solutions.phase2_optimization.compilation.parity import rounding_tolerance
 from tests.solutions import onnx_builders
 from tests.solutions import tf_builders as build
-from tests.solutions.test_benchmark_quantization import data_of
+from tests.solutions.street_builders import data_of
 
 SIDE = 9  # odd, so that padding on the wrong side shows
 

@@ -20,10 +20,10 @@ from solutions.core.measure.metrics import PairedRatio
 from solutions.core.scripts import EXIT_CANNOT_RUN, EXIT_FAILED, EXIT_OK, run
 from solutions.core.vision.detection import Detections
 from solutions.core.vision.detection_metrics import TruthBoxes
-from solutions.core.zoo.training.dataset import StreetData
 from solutions.phase2_optimization.quantization.gate import GateConfig
 from solutions.phase2_optimization.quantization.judges import Drop
 from tests.solutions import quant_builders
+from tests.solutions.street_builders import data_of
 
 ROOT = Path(__file__).parents[2]
 SOLVED = ROOT / "solutions/phase2_optimization/template_solutions/quantization.py"
@@ -218,17 +218,6 @@ def test_training_for_integers_is_asked_for(monkeypatch, tmp_path):
     assert ways._trained_file("street-small", True, 5) == tmp_path / "street-small-5.onnx"
     with pytest.raises(ConfigError, match="--qat trains it"):
         ways._trained_file("street-small", False, None)
-
-
-def data_of(count):
-    """Pictures with one car each, crops with classes and colours in turn."""
-    crops = np.full((count, 3, 48, 48), 7, np.uint8)
-    boxes = np.tile(np.float32([[8, 8, 24, 24]]), (count, 1))
-    labels = np.stack([np.arange(count) % 5, np.arange(count) % 7], 1)
-    return StreetData(
-        np.zeros((count, 32, 32, 3), np.uint8), np.arange(count + 1), boxes, np.zeros(count, np.int64),
-        np.zeros(count, bool), crops, labels,
-    )  # fmt: skip
 
 
 def test_the_classifier_is_right_where_class_and_colour_are(monkeypatch):
