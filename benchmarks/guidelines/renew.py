@@ -1,8 +1,8 @@
 """The figures and measured numbers of a phase's guidelines, made on this machine.
 
 Without --out the course's own are renewed: the figures, the record and the numbers in the text. With --out figures and
-record go to that folder and nothing else is touched. Phase 1 takes about a minute, phase 2 about four; on a busy machine
-they show that instead.
+record go to that folder and nothing else is touched. Phase 1 takes about a minute, phase 2 about four; on a busy
+machine they show that instead.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))  # benchmarks are no installed package
 
 from benchmarks.guidelines.chapters import CHAPTERS, Chapter  # noqa: E402
+from benchmarks.guidelines.records import read_record  # noqa: E402
 from benchmarks.guidelines.words import filled  # noqa: E402
 from solutions.core.errors import ConfigError  # noqa: E402
 from tests.grader.course import Course  # noqa: E402
@@ -139,6 +140,12 @@ def test_an_old_number_is_replaced(phase):
 def test_the_host_of_the_numbers_is_told(phase):
     assert record(phase)["host"]["cpu"] in text(phase)
     assert record(phase)["versions"]["torch"] in text(phase)
+
+
+def test_a_record_of_another_phase_is_refused():
+    assert read_record(CHAPTERS[2].record_file, CHAPTERS[2].schema) == record(2)
+    with pytest.raises(ConfigError, match="is no record of this script"):
+        read_record(CHAPTERS[1].record_file, CHAPTERS[2].schema)
 
 
 def test_the_story_that_phase_1_tells_still_holds():

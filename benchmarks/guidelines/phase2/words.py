@@ -151,11 +151,10 @@ def exports(found: Record) -> str:
     for row in found["rows"]:
         pairs = zip(found["batches"], row["off"], strict=True)
         if batches := [str(batch) for batch, off in pairs if off is None]:
-            refused.append(f"{row['export']}: {' and '.join(batches)}")
+            refused.append(f"batches of {' and '.join(batches)} ({row['export']})")
     worst = max(off for row in found["rows"] for off in row["off"] if off is not None)
     return (
-        f"Refused batch sizes. {'. '.join(refused)}. Where an answer came, it was off by at most {worst:.0e} of the "
-        "largest value."
+        f"Refused: {'; '.join(refused)}. Where an answer came, it was off by at most {worst:.0e} of the largest value."
     )
 
 
