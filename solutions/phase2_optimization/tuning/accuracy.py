@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ ModelPredict = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 CLASS_DROP, OTHER_DROP = 0.01, 0.05
 _CONFIDENCE = 0.95
+_ROUNDING_DB = 80.0  # noise of 1e-4: float32 in another order ends at 100 to 130 dB, 16 bits between 35 and 65
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Jury:
         measure = score or samples.score() or agreement(model, self._judged)
         self._judge = measure if isinstance(measure, Judge) else MeanScore(measure)
         self._before = self._judge.look(exact)
+        self._own = float(self._before.mean()) if isinstance(self._judge, MeanScore) else 1.0
         first = self._want[0]
         by_class = samples.truth is not None or (len(first) == 1 and first[0].ndim == 2)
         self.metric = "score" if score else "accuracy" if samples.truth is not None else "agreement"
@@ -85,24 +87,24 @@ class Jury:
             self.bound = CLASS_DROP if by_class or score else OTHER_DROP
 
     def look(self, predict: ModelPredict) -> Accuracy:
-        """The candidate's accuracy.
+        """The candidate's accuracy; where its answers differ from the float model's by rounding alone, the same as its.
 
         Raises:
             ConfigError: its answers cannot be scored.
         """
-        kept: list[list[np.ndarray]] = []
+        got = [list(predict(sample).values()) for sample in self._judged]
+        ratio = sqnr_db(self._want, got)
+        if ratio >= _ROUNDING_DB and _equal_integers(self._want, got):
+            return Accuracy(self._own, Drop(0.0, 0.0, 0.0, len(got)), ratio)
+        known = {id(sample): answer for sample, answer in zip(self._judged, got, strict=True)}
 
         def answers(feeds: Feeds) -> list[np.ndarray]:
-            kept.append(list(predict(feeds).values()))
-            return kept[-1]
+            found = known.get(id(feeds))  # a judge may look at samples of its own
+            return found if found is not None else list(predict(feeds).values())
 
         after = self._judge.look(answers)
         drop = max(self._judge.drops(self._before, after, _CONFIDENCE).values(), key=lambda one: one.high)
-        score = float(after.mean()) if isinstance(self._judge, MeanScore) else 1 - drop.mean
-        # a score asks for each judged sample once, in order; a judge may look at samples of its own
-        own = isinstance(self._judge, MeanScore) and len(kept) == len(self._want)
-        got = kept if own else [list(predict(sample).values()) for sample in self._judged]
-        return Accuracy(score, drop, sqnr_db(self._want, got))
+        return Accuracy(float(after.mean()) if isinstance(self._judge, MeanScore) else 1 - drop.mean, drop, ratio)
 
     def objection(self, accuracy: Accuracy) -> str:
         """Why that is not good enough; "" where it is."""
@@ -119,3 +121,9 @@ class Jury:
         except CourseError as error:
             return None, str(error)
         return accuracy, self.objection(accuracy)
+
+
+def _equal_integers(want: Sequence[Sequence[np.ndarray]], got: Sequence[Sequence[np.ndarray]]) -> bool:
+    """True when all outputs that are not floats, which `sqnr_db` leaves out, are the same."""
+    pairs = (pair for exact, close in zip(want, got, strict=True) for pair in zip(exact, close, strict=True))
+    return all(np.array_equal(exact, close) for exact, close in pairs if exact.dtype.kind != "f")

@@ -127,6 +127,11 @@ class Contender:
         """What is known of it."""
         return self._bench.records.setdefault(self.candidate, Record())
 
+    @property
+    def is_costly(self) -> bool:
+        """As `Entrant.is_costly`: a draft that has to be calibrated."""
+        return self._draft
+
     def hopeless(self, best_s: float) -> str:
         """As `Entrant.hopeless`, by the estimate of `Candidate.simpler`, and by what more exact arithmetic lost."""
         if self.candidate.precision == "int8+bf16":

@@ -28,6 +28,8 @@ Timing = Callable[[], float]
 # are not independent then, and three of them that agree prove nothing.
 _STEADY = 3.0
 
+_COSTLY_DUEL = 3  # times as many rounds before a costly question is asked
+
 
 class Entrant(Protocol):
     """A candidate as the race sees it."""
@@ -35,6 +37,10 @@ class Entrant(Protocol):
     @property
     def name(self) -> str:
         """What people call it."""
+
+    @property
+    def is_costly(self) -> bool:
+        """True when `qualify` takes much longer than a duel: so that is only asked who is near beyond doubt."""
 
     def hopeless(self, best_s: float) -> str:
         """Why it need not even be prepared, given the leader's time in seconds; "" where it may win."""
@@ -185,12 +191,13 @@ def _admit(runner: _Runner, running: list[_Runner], rules: Rules, note: Callable
 
 def _duel(leader: _Runner, challenger: _Runner, rules: Rules) -> tuple[float, float, float]:
     ratios: list[float] = []
+    most = rules.duel_rounds * (_COSTLY_DUEL if challenger.entrant.is_costly else 1)
     while True:
         ratios.append(_round(leader, challenger, len(ratios)))
         _, low, high = interval = ratio_interval(ratios, rules.confidence)
         decided = low > 1 - rules.tolerance or high < 1
         steady = high <= _STEADY * low
-        if len(ratios) >= (rules.least_rounds if decided and steady else rules.duel_rounds):
+        if len(ratios) >= (rules.least_rounds if decided and steady else most):
             return interval
 
 
