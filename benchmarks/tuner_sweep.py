@@ -6,7 +6,7 @@
 Per model: the tuner runs first, so that whatever the operating system or a compiler keeps helps the sweep; then every
 candidate is prepared, judged and measured to the end. The tuner's choice and the sweep's best are then measured in
 interleaved pairs. Exit code 1 where the choice takes more than 1.05 times the time of the sweep's best, or the tuner
-more than a third of the sweep's. One thread per candidate unless --threads asks otherwise; about 8 minutes for the
+more than a third of the sweep's. One thread per candidate unless --threads asks otherwise; about 10 minutes for the
 usual four models on two quiet cores, most of it spent by torch.compile and AOTInductor in the sweep. YOLOX-nano is
 calibrated on real pictures and may lose one point of AP50 on pedestrians of vtest.avi; random weights are not judged.
 
@@ -155,7 +155,7 @@ def _tell(line: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare, print, write; 1 where a bar is missed."""
     parser = argparse.ArgumentParser(
-        description="The auto-tuner beside a full sweep: about 8 minutes for the usual four models on two quiet cores."
+        description="The auto-tuner beside a full sweep: about 10 minutes for the usual four models on two quiet cores."
     )
     parser.add_argument("--models", nargs="+", default=list(MODELS), help="zoo names or files (default: %(default)s)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1], help="counts to try (default: 1)")
