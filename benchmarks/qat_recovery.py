@@ -80,11 +80,10 @@ class Bench:
     def faster(self, way: str, path: Path) -> Bar:
         """How many times as fast as float it is."""
         model = OnnxModel(path, device="cpu", threads=1, spinning=False)
-        own = dict(zip((spec.name for spec in model.inputs), self.task.timed.values(), strict=True))
         try:
             ratio = measure_pair(
                 lambda: self.exact.predict(self.task.timed),
-                lambda: model.predict(own),
+                lambda: model.predict(self.task.timed),
                 rounds=self.rounds,
                 inner=4,
             ).ratio

@@ -10,8 +10,10 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 
+from solutions.core.errors import BackendUnavailable
 from solutions.core.optional import require
 from solutions.core.zoo.export import export_onnx
 from solutions.core.zoo.registry import cache_folder, embedded
@@ -27,12 +29,20 @@ def torchao_file(name: str, recipe: EmbeddedRecipe) -> Path:
     """The QDQ file of an embedded model after torchao's training, in the cache folder; made anew each time.
 
     Raises:
-        BackendUnavailable: torchao is not installed.
+        BackendUnavailable: torchao is not installed, or cannot do it.
     """
     with quiet_torch():
         steps: Any = require("torchao.quantization.pt2e.quantize_pt2e", why=_WHY, install=_INSTALL)
         x86: Any = require("torchao.quantization.pt2e.quantizer.x86_inductor_quantizer", why=_WHY, install=_INSTALL)
         pt2e: Any = require("torchao.quantization.pt2e", why=_WHY, install=_INSTALL)
+    try:
+        return _trained(name, recipe, steps, x86, pt2e)
+    except Exception as error:  # whatever torchao and torch's exporter raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise BackendUnavailable(f"torchao's training of {name} failed: {lines[0]}") from error
+
+
+def _trained(name: str, recipe: EmbeddedRecipe, steps: Any, x86: Any, pt2e: Any) -> Path:
     task = embedded_task(name, recipe)
     with quiet_torch():
         program = torch.export.export(
@@ -50,11 +60,12 @@ def torchao_file(name: str, recipe: EmbeddedRecipe) -> Path:
         optimizer.step()
         scheduler.step()
     path = cache_folder() / "qat" / f"torchao-{name}.onnx"
-    outputs = ["classes", "colours"] if embedded(name).task == "classify" else ["grid"]
+    shipped = onnx.load(embedded(name).onnx, load_external_data=False).graph
+    inputs, outputs = ([value.name for value in values] for values in (shipped.input, shipped.output))
     with quiet_torch():
         pt2e.move_exported_model_to_eval(module)
         quantized = steps.convert_pt2e(module)
         export_onnx(
-            quantized, task.make_batch(0)[0][:2], path, inputs=["input"], outputs=outputs, sizes=task.sizes, facts={}
+            quantized, task.make_batch(0)[0][:2], path, inputs=inputs, outputs=outputs, sizes=task.sizes, facts={}
         )
     return path
