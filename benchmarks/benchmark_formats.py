@@ -37,6 +37,7 @@ from benchmarks.comparison.page import (
     not_run_section,
     record,
     speedup_text,
+    steady_ms,
 )
 from benchmarks.comparison.rows import NotRun
 from benchmarks.comparison.source import Source, add_source_options, open_source, task_of
@@ -126,7 +127,7 @@ def sections(rows: Sequence[FormatRow], not_run: Sequence[NotRun], lines: Sequen
     points: dict[str, dict[str, tuple[float, float]]] = {}
     for row in rows:
         runtime, label = _short(row.title)
-        points.setdefault(runtime, {})[label] = (row.latency.p50, row.value)
+        points.setdefault(runtime, {})[label] = (steady_ms(rows[0].latency.p50, row.ratio), row.value)
     text = (
         "Difference: the largest one of an output from the baseline's, relative to its largest value; beside it what "
         "rounding explains in this network. In brackets the 95 % interval of the paired bootstrap."

@@ -34,6 +34,7 @@ from benchmarks.comparison.page import (
     not_run_section,
     record,
     speedup_text,
+    steady_ms,
 )
 from benchmarks.comparison.rows import Bench, NotRun, Row
 from benchmarks.comparison.source import Source, add_source_options, open_source, task_of
@@ -138,8 +139,10 @@ def render(rows: Sequence[Row], not_run: Sequence[NotRun], lines: Sequence[str])
 def sections(rows: Sequence[Row], not_run: Sequence[NotRun], lines: Sequence[str], metric: str) -> list[Section]:
     """The page."""
     points: dict[str, dict[str, tuple[float, float]]] = {}
+    baselines = {row.runtime: row.latency.p50 for row in rows if row.ratio is None}
     for row in rows:
-        points.setdefault(row.runtime, {})[row.name] = (row.latency.p50, row.value)
+        place = (steady_ms(baselines[row.runtime], row.ratio), row.value)
+        points.setdefault(row.runtime, {})[row.name] = place
     cells = _cells(rows)
     text = "The speed-up is against float32 in the same runtime, interleaved with it."
     notes = [f"{row.name}: {row.note}" for row in rows if row.note]

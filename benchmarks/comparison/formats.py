@@ -83,7 +83,7 @@ class Formats(AbstractContextManager["Formats"]):
     def all(self) -> Iterator[Format]:
         """The formats, in the order of the table."""
         yield Format("eager", "PyTorch eager", self._eager)
-        yield Format("compiled", "PyTorch torch.compile", self._compiled, note="compiled anew in every process")
+        yield Format("compiled", "PyTorch torch.compile", self._compiled, note="just in time")
         yield Format("aot", "PyTorch AOTInductor", self._aot)
         yield Format("torchscript", "TorchScript", self._torchscript, note="legacy")
         yield Format("onnxruntime", "ONNX Runtime", lambda: self._on_ort(self._graph))
