@@ -129,7 +129,7 @@ def test_yolox_on_real_pedestrians(tmp_path):
     detector = person_detector(data)
     source = data / "models/yolox_nano.onnx"
     config = StaticConfig(observer="percentile:99.99")
-    report = quantize_static(source, tmp_path / "int8.onnx", coco_feeds(data, detector)[::5], config)
+    report = quantize_static(source, tmp_path / "int8.onnx", coco_feeds(data, detector)[::8], config)
     found = check_fusion(report.path)
     assert (found.integer, found.float) == (111, 2)
     assert len(report.kept_float) == 2, "what was quantized is integer; what was not is named"
