@@ -4,8 +4,8 @@ Static int8 stores weights in 8 bits and fixes the range of every activation fro
 detectors two things decide what is left of the accuracy, both measured on YOLOX-nano:
 
 - How scores move. A tracker has fixed thresholds and feels every shift. On vtest.avi ranges by percentile give MOTA 80,
-  by entropy or with the last layers in float 66, and AP50 tells them apart by 0.2 points only (fp32: MOTA 78.5): some
-  post at the roadside scores above the threshold or below it.
+  by entropy 66, and AP50 tells them apart by 0.2 points only (fp32: MOTA 78.5): false alarms that stand still at the
+  picture's edge pass the threshold or do not.
 - Boxes and scores need ranges of their own. What joins them, behind the last layers with weights, stays in float
   (`StaticConfig.tail`).
 """
