@@ -1,8 +1,7 @@
-"""Feature maps for integer kernels: large poolings from small ones, and doubling by copies; the same numbers.
+"""Feature maps for integer kernels: doubling by copies; the same numbers.
 
-- Pooling over 9 x 9 is pooling over 5 x 5 twice, and 13 x 13 three times: 25 comparisons each instead of 169.
-- ONNX Runtime's nearest Resize of 8-bit maps looks up every value. Channels-last, doubling is two concatenations, and
-  these copy whole pixels and whole rows.
+ONNX Runtime's nearest Resize of 8-bit maps looks up every value. Channels-last, doubling is two concatenations, and
+these copy whole pixels and whole rows.
 """
 
 from __future__ import annotations
@@ -17,39 +16,10 @@ from solutions.phase2_optimization.quantization.graph_edits import (
     attribute,
     drop_unused,
     fresh_name,
-    ints,
-    set_attributes,
     set_constant,
     sort_nodes,
     tensor_names,
 )
-
-
-def cascade_pools(model: onnx.ModelProto) -> int:
-    """The number of poolings that now start from the result of a smaller one over the same tensor.
-
-    Windows of stride 1, odd and padded to the size of their input: of sizes k1 < k2 the second becomes one of
-    k2 - k1 + 1 behind the first.
-    """
-    graph = model.graph
-    sources: dict[str, list[NodeProto]] = {}
-    for node in graph.node:
-        if node.op_type == "MaxPool" and len(node.output) == 1 and _same_size(node):
-            sources.setdefault(node.input[0], []).append(node)
-    moved = 0
-    for pools in sources.values():
-        pools.sort(key=lambda node: ints(node, "kernel_shape", ()))
-        sizes = [ints(node, "kernel_shape", ())[0] for node in pools]
-        for place in range(len(pools) - 1, 0, -1):
-            size = sizes[place] - sizes[place - 1] + 1
-            if size == 1:
-                continue
-            pools[place].input[0] = pools[place - 1].output[0]
-            set_attributes(pools[place], kernel_shape=[size] * 2, pads=[size // 2] * 4)
-            moved += 1
-    if moved:
-        sort_nodes(graph)
-    return moved
 
 
 def double_by_copies(model: onnx.ModelProto) -> int:
@@ -80,15 +50,6 @@ def double_by_copies(model: onnx.ModelProto) -> int:
         sort_nodes(graph)
         drop_unused(graph)
     return doubled
-
-
-def _same_size(node: NodeProto) -> bool:
-    kernel = ints(node, "kernel_shape", ())
-    plain = ints(node, "strides", (1, 1)) == (1, 1) and ints(node, "dilations", (1, 1)) == (1, 1)
-    if len(kernel) != 2 or kernel[0] != kernel[1] or kernel[0] % 2 == 0 or not plain:
-        return False
-    auto = attribute(node, "auto_pad", b"NOTSET") != b"NOTSET" or attribute(node, "ceil_mode", 0)
-    return not auto and ints(node, "pads", ()) == (kernel[0] // 2,) * 4
 
 
 def _doubles(node: NodeProto, wiring: Wiring) -> bool:

@@ -1,9 +1,7 @@
 """Stems for integer kernels: how a picture's few channels meet the first convolution, the same numbers either way.
 
-- A Focus stem (four strided slices of the picture, concatenated, then a k x k convolution) is a 2k x 2k convolution of
-  stride 2: the slices move every byte twice and compute nothing.
-- A strided convolution of a picture has so few channels that integer kernels copy its patches pixel by pixel. Squares
-  of 2 x 2 pixels taken as channels of one are a multiple of four and reach the direct kernel, in fewer pieces.
+A strided convolution of a picture has so few channels that integer kernels copy its patches pixel by pixel. Squares of
+2 x 2 pixels taken as channels of one are a multiple of four and reach the direct kernel, in fewer pieces.
 """
 
 from __future__ import annotations
@@ -25,48 +23,6 @@ from solutions.phase2_optimization.quantization.graph_edits import (
     sort_nodes,
     tensor_names,
 )
-
-_FAR = 2**30
-
-
-def merge_focus(model: onnx.ModelProto) -> int:
-    """The number of Focus stems replaced by one strided convolution.
-
-    Output row y of the old form reads rows y + i - p of each slice, which are rows 2 (y + i - p) + d of the picture,
-    d = 0 or 1: so weight [i] of the slice that starts at d is weight [2 i + d] of a convolution with stride 2 and
-    padding 2 p.
-    """
-    graph = model.graph
-    wiring, taken, merged = Wiring(graph), tensor_names(graph), 0
-    for conv in [node for node in graph.node if node.op_type == "Conv"]:
-        joined = wiring.makers.get(conv.input[0])
-        if joined is None or joined.op_type != "Concat" or attribute(joined, "axis") != 1:
-            continue
-        traced = [_trace_slices(name, wiring) for name in joined.input]
-        if len(traced) != 4 or any(slot is None for slot in traced) or len({slot[0] for slot in traced if slot}) != 1:
-            continue
-        source = next(slot[0] for slot in traced if slot)
-        starts = [slot[1] for slot in traced if slot]
-        plain = ints(conv, "strides", (1, 1)) == (1, 1) and ints(conv, "dilations", (1, 1)) == (1, 1)
-        auto = attribute(conv, "auto_pad", b"NOTSET") != b"NOTSET"
-        if sorted(starts) != [(0, 0), (0, 1), (1, 0), (1, 1)] or not plain or auto or attribute(conv, "group", 1) != 1:
-            continue
-        if conv.input[1] not in wiring.constants:
-            continue
-        weight = wiring.value(conv.input[1])
-        outs, channels, rows, columns = weight.shape
-        wide = np.zeros((outs, channels // 4, 2 * rows, 2 * columns), weight.dtype)
-        for part, (down, right) in zip(np.split(weight, 4, axis=1), starts, strict=True):
-            wide[:, :, down::2, right::2] = part
-        pads = [2 * pad for pad in ints(conv, "pads", (0, 0, 0, 0))]
-        name = fresh_name(taken, f"{conv.input[1]}_strided")
-        set_constant(graph, name, wide)
-        conv.input[0], conv.input[1] = source, name
-        set_attributes(conv, kernel_shape=[2 * rows, 2 * columns], strides=[2, 2], pads=pads)
-        merged += 1
-    if merged:
-        drop_unused(graph)
-    return merged
 
 
 def gather_strides(model: onnx.ModelProto) -> int:
@@ -106,24 +62,6 @@ def gather_strides(model: onnx.ModelProto) -> int:
         sort_nodes(graph)
         drop_unused(graph)
     return gathered
-
-
-def _trace_slices(name: str, wiring: Wiring) -> tuple[str, tuple[int, int]] | None:
-    """(tensor, (first row, first column)) when `name` is every second row and column of a tensor; else None."""
-    starts: dict[int, int] = {}
-    while len(starts) < 2:
-        node = wiring.makers.get(name)
-        if node is None or node.op_type != "Slice" or len(node.input) != 5:
-            return None
-        if not wiring.constants.issuperset(node.input[1:]):
-            return None
-        begins, ends, axes, steps = (wiring.value(part).reshape(-1).tolist() for part in node.input[1:])
-        for begin, end, axis, step in zip(begins, ends, axes, steps, strict=True):
-            if axis not in (2, 3) or axis in starts or step != 2 or begin not in (0, 1) or end < _FAR:
-                return None
-            starts[axis] = begin
-        name = node.input[0]
-    return name, (starts[2], starts[3])
 
 
 def _even_images(model: onnx.ModelProto) -> set[str]:

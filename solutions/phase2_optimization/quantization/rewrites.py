@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import onnx
 
+from solutions.phase2_optimization.compilation.passes import cascade_pools, fold_focus
+from solutions.phase2_optimization.quantization.graph_edits import drop_unused
 from solutions.phase2_optimization.quantization.rewrite_head import turn_heads
-from solutions.phase2_optimization.quantization.rewrite_maps import cascade_pools, double_by_copies
-from solutions.phase2_optimization.quantization.rewrite_stem import gather_strides, merge_focus
+from solutions.phase2_optimization.quantization.rewrite_maps import double_by_copies
+from solutions.phase2_optimization.quantization.rewrite_stem import gather_strides
 
-__all__ = ["cascade_pools", "double_by_copies", "gather_strides", "merge_focus", "rewrite_for_integers", "turn_heads"]
+__all__ = ["double_by_copies", "gather_strides", "rewrite_for_integers", "turn_heads"]
 
 
 def rewrite_for_integers(model: onnx.ModelProto, *, channels_last: bool = True) -> dict[str, int]:
@@ -18,9 +20,9 @@ def rewrite_for_integers(model: onnx.ModelProto, *, channels_last: bool = True) 
         model: float, from `preparation.prepare`.
         channels_last: also those that pay only with ONNX Runtime's channels-last integer kernels.
     """
-    return {
-        "focus stem": merge_focus(model),
-        "pooling cascade": cascade_pools(model),
+    counts = {"focus stem": fold_focus.run(model), "pooling cascade": cascade_pools.run(model)}
+    drop_unused(model.graph)
+    return counts | {
         "gathered strides": gather_strides(model) if channels_last else 0,
         "doubling by copies": double_by_copies(model) if channels_last else 0,
         "channels-last head": turn_heads(model) if channels_last else 0,
