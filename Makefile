@@ -9,7 +9,7 @@ OUT ?= out
 EDGE := solutions/phase4_production/video_analysis/edge_inference.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types docs check bench soak runtimes yardsticks clean
+.PHONY: help setup demo test lint types docs check bench compare soak runtimes yardsticks clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,13 +45,20 @@ docs: $(READY) ## documentation: links, commands and examples
 
 check: lint types test ## everything a change must pass: ruff, mypy, pytest (documentation included)
 
-bench: $(READY) ## measure this machine: the edge pipeline; with MLI_DATA and `make yardsticks` also the tracker
+bench: $(READY) ## measure this machine: the edge pipeline, int8; with MLI_DATA and `make yardsticks` also the tracker
 	@mkdir -p $(OUT)
 	$(PY) benchmarks/edge_bars.py --json $(OUT)/edge_bars.json
+	$(PY) benchmarks/quantization_bars.py --json $(OUT)/quantization_bars.json
 ifdef MLI_DATA
 	$(PY) benchmarks/tracker_accuracy.py --json $(OUT)/tracker_accuracy.json
 	$(PY) benchmarks/tracker_speed.py --json $(OUT)/tracker_speed.json
 endif
+
+compare: $(READY) ## every way to quantize, every format and the auto-tuner beside a full sweep, as pages (half an hour)
+	@mkdir -p $(OUT)
+	$(PY) benchmarks/compare_quantization.py --qat --json $(OUT)/compare_quantization.json --html $(OUT)/compare_quantization.html
+	$(PY) benchmarks/benchmark_formats.py --json $(OUT)/benchmark_formats.json --html $(OUT)/benchmark_formats.html
+	$(PY) benchmarks/tuner_sweep.py --json $(OUT)/tuner_sweep.json
 
 soak: $(READY) ## long runs: memory and threads over many minutes
 	$(PY) -m pytest -m soak --timeout 3600
