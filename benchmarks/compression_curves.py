@@ -15,7 +15,6 @@ import sys
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,13 @@ import onnx
 import torch
 from torch import nn
 
+from benchmarks.compression_page import COLUMNS, cells, ratio_of, sections, verdicts
 from benchmarks.compression_variants import CHOICES, SEEDS, Variant, Workshop
 from solutions.core.errors import ConfigError
 from solutions.core.hardware.model_cost import model_cost
 from solutions.core.measure.profiling import measure_pair
-from solutions.core.measure.report import Cell, host_record, render_table, versions_record
-from solutions.core.measure.report_html import Plot, Section, write_html
+from solutions.core.measure.report import host_record, render_table, versions_record
+from solutions.core.measure.report_html import write_html
 from solutions.core.scripts import EXIT_OK, run, write_json
 from solutions.core.zoo.registry import CLASSIFIER, embedded
 from solutions.core.zoo.train import score_classifier, score_detector
@@ -40,7 +40,6 @@ from solutions.phase2_optimization.compression.scaling import CropScale
 SCHEMA = "ml-inference/compression-curves/1"
 PICTURES = 200  # held-out pictures that a detector is judged by
 CROPS_AT_ONCE, PICTURES_AT_ONCE = 8, 1
-COLUMNS = ("setting", "weights", "zeros", "MFLOP", "file kB", "zipped kB", "accuracy", "latency ratio", "low", "high")
 
 
 class OnnxNet(nn.Module):
@@ -106,87 +105,6 @@ def examine(variant: Variant, judge: Judge, rounds: int) -> dict[str, Any]:
     }
 
 
-def verdicts(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """What the points say, in sentences with their numbers."""
-    found = []
-    zeros = [_ratio(row) for row in rows if row["method"] in ("magnitude", "2:4")]
-    if zeros:
-        found.append(
-            f"Zeros in dense weights: {len(zeros)} models with 50 to 95% zeros take {min(zeros):.2f} to "
-            f"{max(zeros):.2f} times the original's time (mean {mean(zeros):.3f}). What is gained is a file that zips "
-            "well."
-        )
-    original = {row["model"]: row["accuracy"] for row in rows if row["method"] == "original"}
-    for row in rows:
-        if row["method"] == "channels" and "trained on" in row["setting"] and row["model"] in original:
-            lost = 100 * (row["accuracy"] - original[row["model"]])
-            found.append(f"{row['model']}, {row['setting']}: {_ratio(row):.2f} of the time for {lost:+.1f} points.")
-    taught = [row for row in rows if row["method"] == "distillation"]
-    for model in dict.fromkeys(row["model"] for row in taught):
-        own = [row for row in taught if row["model"] == model]
-        alone = {row["seed"]: row["accuracy"] for row in own if not row["taught"]}
-        for teacher in dict.fromkeys(row["taught"] for row in own if row["taught"]):
-            gains = [row["accuracy"] - alone[row["seed"]] for row in own if row["taught"] == teacher]
-            name = teacher if isinstance(teacher, str) else "the embedded classifier"
-            found.append(
-                f"{model}: a student taught by {name} differs from one that had the truth alone, same steps and seeds, "
-                f"by {', '.join(f'{100 * gain:+.1f}' for gain in gains)} points (mean {100 * mean(gains):+.1f})."
-            )
-    return found
-
-
-def sections(rows: Sequence[dict[str, Any]]) -> list[Section]:
-    """The page: what it says, then for each model a plot and a table by method."""
-    made = [Section("What the measurements say", "\n".join(verdicts(rows)))]
-    for model in dict.fromkeys(row["model"] for row in rows):
-        own = [row for row in rows if row["model"] == model]
-        title = f"{model}: accuracy against latency"
-        made.append(Section(title, _EXPLAINED[model == CLASSIFIER], plots=[_plot(title, own)]))
-        for method in dict.fromkeys(row["method"] for row in own):
-            chosen = [row for row in own if row["method"] == method]
-            plot = _plot(f"{model}, {method}", chosen, named=True)
-            made.append(Section(f"{model}: {method}", "", COLUMNS, [_cells(row) for row in chosen], [plot]))
-    return made
-
-
-_EXPLAINED = {
-    True: "Accuracy: share of held-out crops with class and colour right. Latency: time over that of the embedded "
-    f"model, batch {CROPS_AT_ONCE}; left is faster.",
-    False: f"Accuracy: AP50 on {PICTURES} held-out pictures. Latency: time over that of the embedded model; left is "
-    "faster.",
-}
-
-
-def _plot(title: str, rows: Sequence[dict[str, Any]], *, named: bool = False) -> Plot:
-    points: dict[str, list[tuple[float, float]]] = {}
-    names: dict[str, list[str]] = {}
-    for row in rows:
-        series = row["method"] + (", trained on" if "trained on" in row["setting"] else "")
-        points.setdefault(series, []).append((_ratio(row), row["accuracy"]))
-        names.setdefault(series, []).append(row["setting"].removesuffix(", trained on"))
-    return Plot(
-        title,
-        "latency ratio",
-        "accuracy",
-        {**points},
-        kind="scatter",
-        from_zero=False,
-        names={**names} if named else None,
-    )
-
-
-def _cells(row: dict[str, Any]) -> list[Cell]:
-    ratio = row["latency"]["ratio_b_over_a"]
-    return [
-        row["setting"], row["weights"], row["zeros"], row["flops"] / 1e6, row["file_bytes"] / 1e3,
-        row["zipped_bytes"] / 1e3, row["accuracy"], ratio["ratio"], ratio["low"], ratio["high"],
-    ]  # fmt: skip
-
-
-def _ratio(row: dict[str, Any]) -> float:
-    return float(row["latency"]["ratio_b_over_a"]["ratio"])
-
-
 def _pixels(model: OnnxModel, batch: int, hw: tuple[int, int] | None) -> dict[str, np.ndarray]:
     if hw is None:
         sides = model.metadata["input_hw"].split(",")
@@ -216,10 +134,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = []
     for variant in workshop.variants(methods):
         rows.append(examine(variant, judge, args.rounds))
-        say(f"{variant.model} {variant.method} {variant.setting}: {rows[-1]['accuracy']:.3f}, {_ratio(rows[-1]):.2f}")
+        say(f"{variant.model} {variant.method} {variant.setting}: {rows[-1]['accuracy']:.3f}, {ratio_of(rows[-1]):.2f}")
     for model in dict.fromkeys(row["model"] for row in rows):
         for method in methods:
-            chosen = [_cells(row) for row in rows if (row["model"], row["method"]) == (model, method)]
+            chosen = [cells(row) for row in rows if (row["model"], row["method"]) == (model, method)]
             render_table(f"{model}: {method}", COLUMNS, chosen)
     for sentence in verdicts(rows):
         print(sentence)

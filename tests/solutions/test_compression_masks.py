@@ -37,6 +37,8 @@ from solutions.phase2_optimization.compression.two_four import (
         pytest.param(0.5, "global", {"a": [0, 0, 0, 1], "b": [1, 1]}, id="small-layer-gives-all"),
         pytest.param(0.5, "layer", {"a": [0, 0, 1, 1], "b": [0, 1]}, id="each-layer-gives-half"),
         pytest.param(0.34, "layer", {"a": [0, 1, 1, 1], "b": [1, 1]}, id="rounded-down"),
+        pytest.param(0.5, "lamp", {"a": [0, 0, 0, 1], "b": [1, 1]}, id="lamp-small-shares-of-a-layer-go"),
+        pytest.param(0.7, "lamp", {"a": [0, 0, 0, 1], "b": [0, 1]}, id="lamp-the-largest-of-each-layer-stays"),
         pytest.param(0.99, "global", {"a": [0, 0, 0, 1], "b": [0, 0]}, id="nearly-all"),
     ],
 )
@@ -47,11 +49,21 @@ def test_magnitude_masks(sparsity, scope, want):
     assert masks["b"].shape == (2, 1)
 
 
-@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize("scope", ["global", "layer", "lamp"])
 @pytest.mark.parametrize("tenths", range(10))
 def test_exactly_the_share_goes_even_among_equals(tenths, scope):
     masks = magnitude_masks({"w": np.ones((2, 5)), "v": np.ones(10)}, tenths / 10, scope=scope)
     assert sum(int((~mask).sum()) for mask in masks.values()) == 2 * tenths
+
+
+def test_lamp_does_not_see_the_scale_of_a_layer():
+    rng = np.random.default_rng(0)
+    pixels, later = rng.normal(size=(8, 3)), rng.normal(size=(8, 8))
+    same = magnitude_masks({"a": pixels, "b": later}, 0.6, scope="lamp")
+    tiny = magnitude_masks({"a": pixels / 255, "b": later}, 0.6, scope="lamp")
+    for name in same:
+        np.testing.assert_array_equal(same[name], tiny[name])
+    assert not magnitude_masks({"a": pixels / 255, "b": later}, 0.6)["a"].any(), "global blinds the network"
 
 
 @pytest.mark.parametrize("values", [{"sparsity": 1.0}, {"sparsity": -0.1}, {"sparsity": 0.5, "scope": "channel"}])

@@ -46,7 +46,8 @@ def test_channels_are_taken_out_of_a_zoo_model(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "zeros"),
     [
-        pytest.param(("--sparsity", 0.75), 0.75, id="global"),
+        pytest.param(("--sparsity", 0.75), 0.75, id="lamp"),
+        pytest.param(("--sparsity", 0.75, "--scope", "global"), 0.75, id="global"),
         pytest.param(("--sparsity", 0.75, "--scope", "local"), 0.75, id="local"),
     ],
 )
@@ -79,6 +80,7 @@ def test_two_of_four(tmp_path, capsys):
     [
         pytest.param(CLASSIFIER, ("--channels", 0.5), "is an ONNX file, and channels are taken", id="channels-of-onnx"),
         pytest.param("street-classifier", ("--channels", 1.5), "share must lie in [0, 1), got 1.5", id="share"),
+        pytest.param("street-small", ("--channels", 0.5, "--scope", "lamp"), "--scope lamp is for", id="scope"),
         pytest.param(CLASSIFIER, ("--sparsity", 1), "sparsity must lie in [0, 1), got 1.0", id="sparsity"),
         pytest.param("nowhere.onnx", ("--sparsity", 0.5), "nowhere.onnx", id="no-such-file"),
         pytest.param("nowhere.pt", ("--channels", 0.5), "nowhere.pt", id="no-such-torch-file"),

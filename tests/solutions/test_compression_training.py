@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.compression_curves import sections, verdicts
+from benchmarks.compression_page import sections, verdicts
 from solutions.core.errors import ConfigError
 from solutions.core.measure.report_html import render_html
 from solutions.core.zoo.networks import SIZES, CropNet, StreetNet, StreetNetSize
@@ -218,7 +218,8 @@ def point(model, method, setting, accuracy, ratio, **facts):
 def test_the_report_says_what_the_points_say():
     rows = [
         point("net", "original", "as embedded", 0.90, 1.0),
-        point("net", "magnitude", "80% global", 0.60, 1.01),
+        point("net", "magnitude", "50% lamp", 0.70, 1.00, zeros=0.5),
+        point("net", "magnitude", "80% global", 0.60, 1.01, zeros=0.8),
         point("net", "2:4", "2 of 4", 0.50, 0.99),
         point("net", "channels", "50.0% of channels, trained on", 0.88, 0.40),
         point("net", "distillation", "truth, seed 0", 0.80, 0.5, taught="", seed=0),
@@ -227,9 +228,9 @@ def test_the_report_says_what_the_points_say():
         point("net", "distillation", "taught, seed 1", 0.80, 0.5, taught="big", seed=1),
     ]
     zeros, channels, taught = verdicts(rows)
-    assert "2 models with 50 to 95% zeros take 0.99 to 1.01 times the original's time (mean 1.000)" in zeros
+    assert "3 models with 50 to 95% zeros take 0.99 to 1.01 times the original's time (mean 1.000)" in zeros
     assert "0.40 of the time for -2.0 points" in channels
     assert "by +2.0, -1.0 points (mean +0.5)" in taught
     page = render_html("curves", sections(rows))
-    assert page.count("<svg") == 1 + 5  # all methods, then each
+    assert page.count("<svg") == 1 + 2 + 1 + 1 + 1  # all, magnitude by zeros and by time, 2:4, channels, distillation
     assert "80% global" in page

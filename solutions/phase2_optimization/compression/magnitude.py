@@ -24,7 +24,7 @@ from solutions.core.errors import ConfigError
 
 Masks = dict[str, npt.NDArray[np.bool_]]
 """Name of a weight -> True where it is kept."""
-Scope = Literal["global", "layer"]
+Scope = Literal["global", "layer", "lamp"]
 MaskRule = Callable[[Mapping[str, npt.NDArray[Any]]], Masks]
 """From weights by name to their masks, such as `magnitude_masks` with its settings bound."""
 
@@ -62,8 +62,11 @@ def magnitude_masks(weights: Mapping[str, npt.NDArray[Any]], sparsity: float, *,
     Args:
         weights: arrays by name.
         sparsity: 0 <= sparsity < 1.
-        scope: "global" compares all layers with each other and lets thick layers give more; "layer" takes the same
-            share of each.
+        scope: how layers share the loss. "layer" takes the same share of each. "global" takes the smallest of all,
+            which presumes that the layers' weights are of one scale: a first layer that reads pixels of 0..255 has
+            tiny ones, loses them all, and the network is blind. "lamp" compares each squared weight with the sum of
+            those in its layer that are not smaller (Lee et al. 2021, "Layer-adaptive sparsity for the magnitude-based
+            pruning"): no scale counts, and the largest weight of a layer goes last.
 
     Raises:
         ConfigError: a share outside [0, 1), or an unknown scope.
@@ -73,20 +76,29 @@ def magnitude_masks(weights: Mapping[str, npt.NDArray[Any]], sparsity: float, *,
     """
     if not 0 <= sparsity < 1:
         raise ConfigError(f"sparsity must lie in [0, 1), got {sparsity}")
-    if scope not in ("global", "layer"):
-        raise ConfigError(f"scope must be global or layer, got {scope}")
-    if scope == "layer":
-        return {
-            name: _largest(np.abs(weight).ravel(), sparsity).reshape(weight.shape) for name, weight in weights.items()
-        }
-    if not weights:
-        return {}
-    kept = _largest(np.concatenate([np.abs(weight).ravel() for weight in weights.values()]), sparsity)
-    ends = np.cumsum([weight.size for weight in weights.values()])[:-1]
+    if scope not in ("global", "layer", "lamp"):
+        raise ConfigError(f"scope must be global, layer or lamp, got {scope}")
+    sizes = {name: np.abs(weight).ravel() for name, weight in weights.items()}
+    if scope == "layer" or not sizes:
+        return {name: _largest(own, sparsity).reshape(weights[name].shape) for name, own in sizes.items()}
+    if scope == "lamp":
+        sizes = {name: _lamp(own) for name, own in sizes.items()}
+    kept = _largest(np.concatenate([*sizes.values()]), sparsity)
+    ends = np.cumsum([own.size for own in sizes.values()])[:-1]
     return {
         name: part.reshape(weight.shape)
         for (name, weight), part in zip(weights.items(), np.split(kept, ends), strict=True)
     }
+
+
+def _lamp(sizes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Each squared size over the sum of those that come after it when they are sorted, itself included."""
+    order = np.argsort(sizes, kind="stable")
+    squares = sizes[order].astype(np.float64) ** 2
+    left = np.cumsum(squares[::-1])[::-1]
+    scores = np.empty(len(sizes))
+    scores[order] = squares / np.maximum(left, np.finfo(np.float64).tiny)
+    return scores
 
 
 def _largest(sizes: npt.NDArray[Any], sparsity: float) -> npt.NDArray[np.bool_]:

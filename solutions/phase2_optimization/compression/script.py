@@ -182,8 +182,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     what.add_argument("--sparsity", type=float, metavar="SHARE", help="make this share of the weights zero")
     what.add_argument("--two-four", action="store_true", help="make two of each four weights zero")
     parser.add_argument("--out", required=True, metavar="FILE", help="the ONNX file to write")
-    parser.add_argument("--scope", choices=("local", "global"), help="compare within layers, or all (default: local "
-                        "for channels, global for weights)")  # fmt: skip
+    parser.add_argument(
+        "--scope",
+        choices=("local", "global", "lamp"),
+        help="compare within layers, or all by size, or all by their share of the layer (default: local for channels, "
+        "lamp for weights)",
+    )
     parser.add_argument("--importance", choices=("l1", "l2", "bn"), default="l2", help="of a channel (%(default)s)")
     parser.add_argument("--round-to", type=int, default=8, metavar="N", help="channels in a block (%(default)s)")
     parser.add_argument("--random", action="store_true", help="untrained weights of a zoo model: no download")
@@ -198,11 +202,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = runtime_options(args)
     out = Path(args.out)
     if args.channels is not None:
+        if args.scope == "lamp":
+            raise ConfigError("--scope lamp is for --sparsity: channels are compared local or global")
         scope: Any = "global" if args.scope == "global" else "group"
         settings = ChannelPruning(args.channels, scope, args.importance, args.round_to)
         done = compress_channels(args.model, out, settings, random=args.random, options=options)
     else:
-        scope = "layer" if args.scope == "local" else "global"
+        scope = {"local": "layer"}.get(args.scope, args.scope or "lamp")
         done = compress_weights(args.model, out, args.sparsity, scope, random=args.random, options=options)
     render(done)
     if args.json:
