@@ -6,9 +6,10 @@
 Per model: the tuner runs first, so that whatever the operating system or a compiler keeps helps the sweep; then every
 candidate is prepared, judged and measured to the end. The tuner's choice and the sweep's best are then measured in
 interleaved pairs. Exit code 1 where the choice takes more than 1.05 times the time of the sweep's best, or was known
-only after more than a third of the time that the sweep needed for its own. One thread per candidate unless --threads asks otherwise; about 10 minutes for the
-usual four models on two quiet cores, most of it spent by torch.compile and AOTInductor in the sweep. YOLOX-nano is
-calibrated on real pictures and may lose one point of AP50 on pedestrians of vtest.avi; random weights are not judged.
+only after more than a third of the time that the sweep needed for its own. One thread per candidate unless --threads
+asks otherwise; about 10 minutes for the usual four models on two quiet cores, most of it spent by torch.compile and
+AOTInductor in the sweep. YOLOX-nano is calibrated on real pictures and may lose one point of AP50 on pedestrians of
+vtest.avi; random weights are not judged.
 
 On a busy machine --cpu-time takes the processor time of this process for the clock: what neighbours take does not
 count, nor do child processes (the C++ compiler, memory measurements), which are the sweep's more than the tuner's.
@@ -73,7 +74,7 @@ def compare(name: str, settings: Settings, *, rounds: int, samples: int, clock: 
         if chosen is None or best is None:
             raise ConfigError(f"{name}: nothing was chosen: {ways['tuner'].choice.sentence}")
         ratio = _ratio(Workshop(subject, found, workshop), found, best, chosen, settings, rounds, clock)
-    # What comes after the choice (memory in processes of its own, figures for the Pareto front) is left out on both sides.
+    # What comes after the choice (memory, figures for the Pareto front) is left out on both sides.
     share = ways["tuner"].chosen_s / ways["sweep"].chosen_s
     return {
         "model": name,
