@@ -112,7 +112,7 @@ def ratio_interval(ratios: Sequence[float], confidence: float) -> tuple[float, f
     One round tells nothing about its own doubt: the interval is everything.
 
     >>> [round(value, 3) for value in ratio_interval([1.99, 2.0, 2.01], 0.98)]
-    [2.0, 1.92, 2.083]
+    [2.0, 1.96, 2.041]
     """
     logs = np.log(np.asarray(ratios, np.float64))
     middle = float(logs.mean())
