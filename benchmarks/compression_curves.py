@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from benchmarks.compression_page import COLUMNS, cells, ratio_of, sections, verdicts
-from benchmarks.compression_variants import CHOICES, SEEDS, Variant, Workshop
+from benchmarks.compression_variants import CHOICES, DETECTOR, SEEDS, Variant, Workshop
 from solutions.core.errors import ConfigError
 from solutions.core.hardware.model_cost import model_cost
 from solutions.core.measure.profiling import measure_pair
@@ -40,6 +40,7 @@ from solutions.phase2_optimization.compression.scaling import CropScale
 SCHEMA = "ml-inference/compression-curves/1"
 PICTURES = 200  # held-out pictures that a detector is judged by
 CROPS_AT_ONCE, PICTURES_AT_ONCE = 8, 1
+MODELS = (CLASSIFIER, DETECTOR)
 
 
 class OnnxNet(nn.Module):
@@ -120,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="About 20 minutes on one core the first time, rendering and training included; then about 6.",
     )
     parser.add_argument("--only", default=",".join(CHOICES), help="methods, by commas (default: %(default)s)")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="(default: both)")
     parser.add_argument("--rounds", type=int, default=30, help="interleaved rounds per latency (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help=f"write the record (schema {SCHEMA})")
     parser.add_argument("--html", metavar="FILE", help="write a page with plots")
@@ -133,6 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     judge = Judge(workshop)
     rows = []
     for variant in workshop.variants(methods):
+        if variant.model not in args.models:
+            continue
         rows.append(examine(variant, judge, args.rounds))
         say(f"{variant.model} {variant.method} {variant.setting}: {rows[-1]['accuracy']:.3f}, {ratio_of(rows[-1]):.2f}")
     for model in dict.fromkeys(row["model"] for row in rows):
