@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Make, measure, print, write."""
     parser = argparse.ArgumentParser(
         description="Accuracy against latency of pruned, distilled and scaled networks.",
-        epilog="About 20 minutes on one core the first time, rendering and training included; then about 6.",
+        epilog="About half an hour on one core the first time, rendering and training included; then about 4 minutes.",
     )
     parser.add_argument("--only", default=",".join(CHOICES), help="methods, by commas (default: %(default)s)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="(default: both)")

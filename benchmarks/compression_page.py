@@ -61,7 +61,11 @@ def sections(rows: Sequence[dict[str, Any]]) -> list[Section]:
         for method in dict.fromkeys(row["method"] for row in own if row["method"] != "original"):
             chosen = [row for row in own if row["method"] == method]
             plots = _zero_plots(model, method, chosen) if method in ZEROS else [_method_plot(model, method, own)]
-            made.append(Section(f"{model}: {method}", "", COLUMNS, [cells(row) for row in chosen], plots))
+            shown = [
+                place for place, name in enumerate(COLUMNS) if method in ZEROS or name not in ("zeros", "zipped kB")
+            ]
+            table = [[cells(row)[place] for place in shown] for row in chosen]
+            made.append(Section(f"{model}: {method}", "", [COLUMNS[place] for place in shown], table, plots))
     return made
 
 
