@@ -8,11 +8,12 @@ from torch import nn
 
 from solutions.core.errors import ConfigError, ModelLoadError
 from solutions.core.zoo.registry import embedded
+from solutions.phase1_basics.model_loader import load_model
 from solutions.phase1_basics.runtimes.onnx import OnnxModel
 from solutions.phase2_optimization.compilation.export import export_model
 from solutions.phase2_optimization.compilation.onnx_errors import check_onnx, explain_export_error, explain_onnx_error
 from solutions.phase2_optimization.compilation.parity import check_parity
-from solutions.phase2_optimization.compilation.source import onnx_source, torch_source
+from solutions.phase2_optimization.compilation.source import eager_module, onnx_source, torch_source
 from tests.solutions.compile_parts import loaded, save_graph, tiny_network, value
 
 
@@ -225,3 +226,14 @@ def test_a_graph_has_no_module():
         torch_source(embedded("street-small").onnx),
     ):
         pass
+
+
+def test_a_program_is_refused_in_a_sentence(tmp_path):
+    path = tmp_path / "program.pt2"
+    torch.export.save(torch.export.export(torch.nn.Linear(3, 2).eval(), (torch.rand(2, 3),)), path)
+    model = load_model(path, device="cpu", threads=1)
+    try:
+        with pytest.raises(ConfigError, match=r"torch\.export program"):
+            eager_module(model)
+    finally:
+        model.close()

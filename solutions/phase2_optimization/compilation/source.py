@@ -89,7 +89,7 @@ def eager_module(model: TorchModel) -> nn.Module:
     """The module behind a loaded model, in eval mode.
 
     Raises:
-        ConfigError: it is a TorchScript archive, which torch.export and torch.compile do not take.
+        ConfigError: it is a TorchScript archive or a torch.export program, which cannot be exported or compiled anew.
     """
     module = model.module
     if isinstance(module, torch.jit.ScriptModule):
@@ -97,4 +97,10 @@ def eager_module(model: TorchModel) -> nn.Module:
             f"{model.name} is a TorchScript archive, which no exporter of today takes: start from the module or the "
             "weights that it was made from."
         )
-    return module.eval()
+    try:
+        return module.eval()
+    except NotImplementedError as error:  # what torch.export wrote knows no modes
+        raise ConfigError(
+            f"{model.name} is a torch.export program, a graph without its module: start from the module or the weights "
+            "that it was made from."
+        ) from error
