@@ -31,13 +31,15 @@ from benchmarks.comparison.formats import Formats
 from benchmarks.comparison.learner import Learner
 from benchmarks.comparison.page import (
     accuracy_plot,
+    add_report_options,
     columns_of,
     drop_text,
     head_section,
+    headlines,
     not_run_section,
-    record,
     speedup_text,
     steady_ms,
+    write_record,
 )
 from benchmarks.comparison.rows import NotRun
 from benchmarks.comparison.source import Source, add_source_options, open_source, task_of
@@ -47,7 +49,7 @@ from solutions.core.errors import ConfigError
 from solutions.core.hardware.profile import detect
 from solutions.core.measure.report import render_table
 from solutions.core.measure.report_html import Section, write_html
-from solutions.core.scripts import EXIT_FAILED, EXIT_OK, run, write_json
+from solutions.core.scripts import EXIT_FAILED, EXIT_OK, run
 from solutions.phase1_basics.runtimes.torch_model import TorchModel
 from solutions.phase2_optimization.compilation.source import eager_module
 from solutions.phase2_optimization.quantization.saving import save_model
@@ -179,13 +181,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         epilog="Exit code 1: a format answers differently beyond rounding, or the functions of --target made no file.",
     )
     add_source_options(parser)
-    parser.add_argument(
-        "--target", default="solutions", metavar="templates|solutions|PATH",
-        help="whose exercises 2.9 to 2.11 make a row of their own (default: %(default)s)",
-    )  # fmt: skip
+    add_report_options(parser, exercises="2.9 to 2.11", schema=SCHEMA)
     parser.add_argument("--only", metavar="NAME,NAME", default=",".join(KEYS), help="of %(default)s")
-    parser.add_argument("--json", metavar="FILE", help=f"write host, versions and every row (schema {SCHEMA})")
-    parser.add_argument("--html", metavar="FILE", help="write one page with the accuracy-against-latency plot")
     return parser.parse_args(argv)
 
 
@@ -202,30 +199,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows, not_run = compare(
             source, task, learner, Path(workshop), only=only, rounds=args.rounds, threads=args.threads
         )
-    lines = _lines(source, task, args)
+    lines = headlines(source, task, args)
     print(detect().describe())
     render(rows, not_run, lines)
     if args.json:
-        settings = {name: value for name, value in vars(args).items() if name not in ("json", "html")}
-        found = {"metric": task.metric, "rows": [row.as_dict() for row in rows]}
-        write_json(args.json, record(SCHEMA, settings) | found | {"not_run": [each.as_dict() for each in not_run]})
+        write_record(args.json, SCHEMA, args, task.metric, rows, not_run)
     if not rows:
         raise ConfigError("no format could be run; the reasons are above")
     if args.html:
         write_html(args.html, f"{source.name} in every format", sections(rows, not_run, lines, task.metric))
     wrong = not all(row.agrees for row in rows) or any("exercises" in each.name for each in not_run)
     return EXIT_FAILED if wrong else EXIT_OK
-
-
-def _lines(source: Source, task: Task, args: argparse.Namespace) -> list[str]:
-    rows = len(next(iter(task.timed.values())))
-    lines = [
-        f"{source.name}: batch {rows}, {args.threads} thread(s), {args.rounds} interleaved rounds with the baseline",
-        f"accuracy: {task.metric}, over {len(task.judged)} inputs",
-    ]
-    if source.random:
-        lines.append("the weights are random (--trained takes torchvision's)")
-    return [*lines, *filter(None, [task.note])]
 
 
 if __name__ == "__main__":

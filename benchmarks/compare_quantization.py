@@ -28,13 +28,15 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # so that a plain fil
 from benchmarks.comparison.learner import Learner
 from benchmarks.comparison.page import (
     accuracy_plot,
+    add_report_options,
     columns_of,
     drop_text,
     head_section,
+    headlines,
     not_run_section,
-    record,
     speedup_text,
     steady_ms,
+    write_record,
 )
 from benchmarks.comparison.rows import Bench, NotRun, Row
 from benchmarks.comparison.source import Source, add_source_options, open_source, task_of
@@ -47,7 +49,7 @@ from solutions.core.hardware.profile import detect
 from solutions.core.measure.metrics import PairedRatio
 from solutions.core.measure.report import render_table
 from solutions.core.measure.report_html import Section, write_html
-from solutions.core.scripts import EXIT_FAILED, EXIT_OK, run, write_json
+from solutions.core.scripts import EXIT_FAILED, EXIT_OK, run
 from solutions.phase2_optimization.quantization.gate import GateConfig
 
 SCHEMA = "ml-inference/compare-quantization/1"
@@ -175,16 +177,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         epilog="Exit code 1: bounds were given and no way met both, or the functions of --target made no model.",
     )
     add_source_options(parser)
-    parser.add_argument(
-        "--target", default="solutions", metavar="templates|solutions|PATH",
-        help="whose exercises 2.1 to 2.8 make a row of their own (default: %(default)s)",
-    )  # fmt: skip
+    add_report_options(parser, exercises="2.1 to 2.8", schema=SCHEMA)
     parser.add_argument("--max-drop", type=float, metavar="SHARE", help=f"accuracy that may be lost ({_MAX_DROP})")
     parser.add_argument("--min-speedup", type=float, metavar="X", help=f"times as fast as float ({_MIN_SPEEDUP})")
     parser.add_argument("--qat", action="store_true", help="train the model for integers too (kept in the cache)")
     parser.add_argument("--qat-steps", type=int, metavar="N", help="of that training (default: the recipe's)")
-    parser.add_argument("--json", metavar="FILE", help=f"write host, versions and every row (schema {SCHEMA})")
-    parser.add_argument("--html", metavar="FILE", help="write one page with the accuracy-against-latency plot")
     return parser.parse_args(argv)
 
 
@@ -204,29 +201,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         task = task_of(source, args, needs_data=True)
         train = args.qat or args.qat_steps is not None
         rows, not_run = compare(source, task, learner, bounds, train=train, qat_steps=args.qat_steps)
-    lines = _lines(source, task, args, bounds)
+    lost, gained = f"at most {100 * bounds.max_drop:g} points lost", f"at least x{bounds.min_speedup:g}"
+    lines = headlines(source, task, args, f"accepted: {lost} and {gained}, beyond noise")
     print(detect().describe())
     render(rows, not_run, lines)
     if args.json:
-        settings = {name: value for name, value in vars(args).items() if name not in ("json", "html")}
-        found = {"metric": task.metric, "rows": [row.as_dict() for row in rows]}
-        write_json(args.json, record(SCHEMA, settings) | found | {"not_run": [each.as_dict() for each in not_run]})
+        write_record(args.json, SCHEMA, args, task.metric, rows, not_run)
     if args.html:
         write_html(args.html, f"{source.name}, quantized", sections(rows, not_run, lines, task.metric))
     learner_failed = any("exercises" in each.name for each in not_run)
     return EXIT_FAILED if learner_failed or (asked and not any(row.accepted for row in rows)) else EXIT_OK
-
-
-def _lines(source: Source, task: Task, args: argparse.Namespace, bounds: GateConfig) -> list[str]:
-    rows = len(next(iter(task.timed.values())))
-    lines = [
-        f"{source.name}: batch {rows}, {args.threads} thread(s), {args.rounds} interleaved rounds of each pair",
-        f"accuracy: {task.metric}, over {len(task.judged)} inputs",
-        f"accepted: at most {100 * bounds.max_drop:g} points lost and at least x{bounds.min_speedup:g}, beyond noise",
-    ]
-    if source.random:
-        lines.append("the weights are random (--trained takes torchvision's)")
-    return [*lines, *filter(None, [task.note])]
 
 
 if __name__ == "__main__":

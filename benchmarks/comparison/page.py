@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks.comparison.rows import NotRun
+from benchmarks.comparison.source import Source
+from benchmarks.comparison.tasks import Task
 from solutions.core.hardware.profile import detect
 from solutions.core.measure.metrics import PairedRatio
 from solutions.core.measure.report import Cell, host_record, versions_record
 from solutions.core.measure.report_html import Plot, Section
 from solutions.core.measure.report_svg import Point, scatter
+from solutions.core.scripts import write_json
 from solutions.phase2_optimization.quantization.judges import Drop
+
+
+class _Record(Protocol):
+    def as_dict(self) -> dict[str, Any]: ...
 
 
 def speedup_text(ratio: PairedRatio | None) -> str:
@@ -71,6 +79,37 @@ def columns_of(columns: Sequence[str], rows: Sequence[Sequence[Cell]], wanted: S
     return {"columns": wanted, "rows": [[row[place] for place in places] for row in rows]}
 
 
-def record(schema: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The beginning of the JSON record."""
-    return {"schema": schema, "host": host_record(), "versions": versions_record(), "settings": dict(settings)}
+def add_report_options(parser: argparse.ArgumentParser, *, exercises: str, schema: str) -> None:
+    """Whose functions get a row, and where the result goes."""
+    parser.add_argument(
+        "--target", default="solutions", metavar="templates|solutions|PATH",
+        help=f"whose exercises {exercises} make a row of their own (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--json", metavar="FILE", help=f"write host, versions and every row (schema {schema})")
+    parser.add_argument("--html", metavar="FILE", help="write one page with the accuracy-against-latency plot")
+
+
+def headlines(source: Source, task: Task, args: argparse.Namespace, *bounds: str) -> list[str]:
+    """What has to be known before any figure is read, a sentence each."""
+    rows = len(next(iter(task.timed.values())))
+    return [
+        f"{source.name}: batch {rows}, {args.threads} thread(s), {args.rounds} rounds, interleaved with the baseline",
+        f"accuracy: {task.metric}, over {len(task.judged)} inputs",
+        *bounds,
+        *(["the weights are random (--trained takes torchvision's)"] if source.random else []),
+        *filter(None, [task.note]),
+    ]
+
+
+def write_record(
+    path: str, schema: str, args: argparse.Namespace, metric: str, rows: Sequence[_Record], not_run: Sequence[NotRun]
+) -> None:
+    """The JSON record: host, versions, the arguments, and every row.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    settings = {name: value for name, value in vars(args).items() if name not in ("json", "html")}
+    head = {"schema": schema, "host": host_record(), "versions": versions_record(), "settings": settings}
+    found = {"metric": metric, "rows": [each.as_dict() for each in rows]}
+    write_json(path, head | found | {"not_run": [each.as_dict() for each in not_run]})
