@@ -20,6 +20,7 @@ from solutions.core.measure.profiling import measure_pair
 from solutions.core.vision.scenes import StreetScene
 from solutions.core.zoo.export import export_onnx
 from solutions.core.zoo.external import external_module
+from solutions.core.zoo.settling import settle_batch_norms
 from solutions.phase2_optimization.quantization.fusion_check import check_fusion
 from solutions.phase2_optimization.quantization.running import Feeds, predictor, sqnr_db
 from solutions.phase2_optimization.quantization.static import StaticConfig, quantize_static
@@ -44,22 +45,11 @@ def pictures(count: int, *, side: int, seed: int = _SEED) -> list[np.ndarray]:
 def filled_resnet(name: str, out: Path, shown: np.ndarray) -> Path:
     """`out`, the ONNX file of the network with random weights and the BatchNorm statistics of the pictures shown."""
     module, _ = external_module(name, random=True)
-    fill_statistics(module, shown)
+    settle_batch_norms(module, [(torch.from_numpy(shown),)])
     example = torch.from_numpy(shown[:2])
     sizes = {0: torch.export.Dim("batch")}
     export_onnx(module, example, out, inputs=["images"], outputs=("logits",), sizes=sizes, facts={})
     return out
-
-
-def fill_statistics(module: torch.nn.Module, shown: np.ndarray) -> None:
-    """Give every BatchNorm the mean and variance of what reaches it on one batch; in eval mode afterwards."""
-    for norm in module.modules():
-        if isinstance(norm, torch.nn.BatchNorm2d):
-            norm.momentum = None  # the plain mean over all batches, not a decaying one
-    module.train()
-    with torch.no_grad():
-        module(torch.from_numpy(shown))
-    module.eval()
 
 
 def resnet_bars(*, rounds: int, samples: int) -> Iterator[Bar]:

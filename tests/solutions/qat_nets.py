@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from solutions.core.zoo.settling import settle_batch_norms
+
 
 class ResidualNet(nn.Module):
     """In-place ReLU and addition, pooling, dropout, a Linear behind a flatten: `[n, 3, 16, 16]` -> `[n, 10]`."""
@@ -81,14 +83,7 @@ def seeded(kind: type[nn.Module], seed: int = 0) -> nn.Module:
         if isinstance(part, nn.BatchNorm2d):
             nn.init.uniform_(part.weight, 0.5, 2)
             nn.init.normal_(part.bias, 0, 0.3)
-            part.momentum = None  # the plain mean of the batches to come
-    with torch.no_grad():
-        for number in range(4):
-            net.train()(images(32, 500 + number))
-    for part in net.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.momentum = 0.1
-    return net.eval()
+    return settle_batch_norms(net, ((images(32, 500 + number),) for number in range(4)))
 
 
 def images(count: int, seed: int = 0) -> torch.Tensor:

@@ -13,6 +13,7 @@ import torch
 import torchvision
 
 from solutions.core.zoo.export import export_onnx
+from solutions.core.zoo.settling import settle_batch_norms
 from solutions.phase1_basics.model_loader import load_model
 from solutions.phase1_basics.runtimes.openvino import load_openvino
 from tests.solutions import tf_builders as build
@@ -28,13 +29,9 @@ def network():
         module = torchvision.models.resnet18(weights=None, num_classes=CLASSES)
         for layer in module.modules():
             if isinstance(layer, torch.nn.BatchNorm2d):
-                layer.momentum = None  # the plain mean over all batches seen
                 layer.weight.uniform_(0.5, 1.5)
                 layer.bias.uniform_(-0.2, 0.2)
-        module.train()
-        for _ in range(2):
-            module(torch.randn(4, 3, SIDE, SIDE))
-        return module.eval()
+        return settle_batch_norms(module, ((torch.randn(4, 3, SIDE, SIDE),) for _ in range(2)))
 
 
 def image():

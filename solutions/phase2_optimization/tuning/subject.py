@@ -16,6 +16,7 @@ from onnx.external_data_helper import uses_external_data
 from solutions.core.errors import ConfigError
 from solutions.core.zoo.formats import write_model
 from solutions.core.zoo.registry import cache_folder, embedded_names
+from solutions.core.zoo.settling import settle_batch_norms
 from solutions.phase1_basics.model_loader import locate
 from solutions.phase1_basics.profiling.feeds import sample_feeds
 from solutions.phase1_basics.runtimes.content import recognise_content
@@ -92,9 +93,7 @@ def find_subject(
 def settled_files(name: str) -> tuple[Path, Path]:
     """ONNX and PyTorch file of a zoo model with random weights whose BatchNorm statistics fit them; made once.
 
-    A fresh network has statistics of 0 and 1, which fit nothing: activations die out or explode from layer to layer
-    (MobileNetV3's logits end at 1e-10), int8 has nothing to code, and denormal numbers spoil the times. Two batches of
-    noise in training mode give it the statistics of its own activations.
+    The statistics are those of two batches of noise, see `settle_batch_norms`.
 
     Raises:
         CourseError: it cannot be exported.
@@ -115,18 +114,12 @@ def settled_files(name: str) -> tuple[Path, Path]:
         raise ConfigError(
             f"{folder} cannot be made: {error.strerror}. MLI_CACHE names another cache folder."
         ) from error
-    with torch_source(name, random=True) as loaded, torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch_source(name, random=True) as loaded, torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network, (batches, size) = loaded.module, _SETTLING
-        norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean over all batches seen
-            norm.train()
+        batches, size = _SETTLING
         shapes = {key: array.shape for key, array in sample_feeds(loaded, batch=size).items()}
-        for _ in range(batches if norms else 0):
-            network(*(torch.randn(shapes[spec.name]) for spec in loaded.inputs))
-        network.eval()
+        noise = (tuple(torch.randn(shapes[spec.name]) for spec in loaded.inputs) for _ in range(batches))
+        network = settle_batch_norms(loaded.module, noise)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as making:
             made = export_model(loaded, Path(making) / graph.name).path
             torch.save(network.state_dict(), Path(making) / module.name)
