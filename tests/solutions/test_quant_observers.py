@@ -19,6 +19,7 @@ from solutions.phase2_optimization.quantization.observers import (
     make_observer,
 )
 from solutions.phase2_optimization.quantization.range_histogram import RangeHistogram
+from solutions.phase2_optimization.quantization.range_search import least_divergence
 
 FLOATS = st.floats(-(2.0**100), 2.0**100, width=32)
 
@@ -171,6 +172,47 @@ def test_entropy_alone_collapses_where_nearly_all_is_close_to_zero_and_is_held()
         observer.observe(scores)
     assert alone.range()[1] < 0.5
     assert held.range()[1] > 0.95
+
+
+def _divergence(seen, t, levels):
+    """Kullback-Leibler's, bin by bin as its definition has it, for a cut at the distance `t` from zero."""
+    low, high = max(min(seen.low, 0), -t), min(max(seen.high, 0), t)
+    first = int(np.clip(np.floor(low / seen.width) - seen.first_bin, 0, seen.counts.size - 1))
+    after = int(np.clip(np.ceil(high / seen.width) - seen.first_bin, first + 1, seen.counts.size))
+    real = seen.counts[first:after].astype(float)
+    levels_of = np.arange(real.size) * levels // real.size
+    model = np.zeros_like(real)
+    for level in set(levels_of[real > 0]):
+        filled = (levels_of == level) & (real > 0)
+        model[filled] = real[filled].mean()
+    real[0] += seen.counts[:first].sum()
+    real[-1] += seen.counts[after:].sum()
+    if not model.any():
+        return np.inf
+    model[(real > 0) & (model == 0)] = 0.5
+    p, q = real / real.sum(), model / model.sum()
+    return float(sum(a * np.log(a / b) for a, b in zip(p, q, strict=True) if a))
+
+
+@pytest.mark.parametrize("kind", ["normal", "relu", "shifted", "sparse", "two", "one-sided and far"])
+@pytest.mark.parametrize("levels", [4, 255])
+def test_no_other_cut_diverges_less(kind, levels):
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=5_000)
+    seen = RangeHistogram(512)
+    values = {
+        "normal": x,
+        "relu": np.maximum(x, 0),
+        "shifted": x - 4,
+        "sparse": x[:40] ** 5,
+        "two": np.array([-3.0, 0.001]),
+        "one-sided and far": np.append(np.abs(x), 80.0),
+    }
+    seen.add(values[kind].astype(np.float32))
+    low, high = least_divergence(seen, levels)
+    reach = max(-min(seen.low, 0), seen.high, 0)
+    tried = np.linspace(reach, min(reach, levels * seen.width), 96)
+    assert _divergence(seen, max(-low, high), levels) <= min(_divergence(seen, t, levels) for t in tried) + 1e-9
 
 
 @pytest.mark.parametrize("name", OBSERVERS)

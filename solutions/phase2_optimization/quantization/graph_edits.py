@@ -62,12 +62,16 @@ def ints(node: NodeProto, name: str, default: Iterable[int]) -> tuple[int, ...]:
 
 def set_constant(graph: onnx.GraphProto, name: str, array: np.ndarray) -> None:
     """Store `array` as initializer `name`, in place of one of that name if there is one."""
-    tensor = numpy_helper.from_array(np.array(array, order="C"), name)
     for held in graph.initializer:
         if held.name == name:
-            held.CopyFrom(tensor)
+            held.CopyFrom(numpy_helper.from_array(np.array(array, order="C"), name))
             return
-    graph.initializer.append(tensor)
+    add_constant(graph, name, array)
+
+
+def add_constant(graph: onnx.GraphProto, name: str, array: np.ndarray) -> None:
+    """Store `array` as initializer `name`, which must be a fresh name: none is looked for."""
+    graph.initializer.append(numpy_helper.from_array(np.array(array, order="C"), name))
 
 
 def fresh_name(taken: set[str], wish: str) -> str:

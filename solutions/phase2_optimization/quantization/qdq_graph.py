@@ -24,11 +24,11 @@ from solutions.phase2_optimization.quantization.affine import (
 )
 from solutions.phase2_optimization.quantization.graph_edits import (
     Wiring,
+    add_constant,
     attribute,
     drop_unused,
     fresh_name,
     redirect,
-    set_constant,
     sort_nodes,
     tensor_names,
 )
@@ -224,14 +224,14 @@ class _Writer:
 
     def _params(self, name: str, params: QuantParams) -> tuple[str, str]:
         scale, zero = (fresh_name(self._taken, f"{name}_{part}") for part in ("scale", "zero_point"))
-        set_constant(self.graph, scale, params.scale)
-        set_constant(self.graph, zero, params.zero_point.astype(params.dtype))
+        add_constant(self.graph, scale, params.scale)
+        add_constant(self.graph, zero, params.zero_point.astype(params.dtype))
         return scale, zero
 
     def _stored(self, name: str, codes: np.ndarray, params: QuantParams, owner: str) -> str:
         stored = fresh_name(self._taken, f"{name}_{owner}_codes")
         decoded = fresh_name(self._taken, f"{name}_{owner}_decoded")
-        set_constant(self.graph, stored, codes)
+        add_constant(self.graph, stored, codes)
         scale, zero = self._params(f"{name}_{owner}", params)
         self._node("DequantizeLinear", [stored, scale, zero], decoded, params.axis)
         return decoded

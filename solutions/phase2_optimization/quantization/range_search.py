@@ -30,12 +30,9 @@ def least_divergence(histogram: RangeHistogram, levels: int = 256) -> tuple[floa
     """
     low, high = _with_zero(histogram)
     reach = max(-low, high)
-    least = min(reach, levels * histogram.width)
-    best, best_loss = reach, np.inf
-    for t in np.linspace(reach, least, _CANDIDATES):
-        loss = _divergence(histogram, max(low, -t), min(high, t), levels)
-        if loss < best_loss:  # ties keep the wider range: it comes first
-            best, best_loss = float(t), loss
+    thresholds = np.linspace(reach, min(reach, levels * histogram.width), _CANDIDATES)
+    losses = _divergences(histogram, np.maximum(low, -thresholds), np.minimum(high, thresholds), levels)
+    best = float(thresholds[np.argmin(losses)])  # the first of equals is the widest
     return max(histogram.low, -best), min(histogram.high, best)
 
 
@@ -66,31 +63,56 @@ def _with_zero(histogram: RangeHistogram) -> tuple[float, float]:
     return min(histogram.low, 0.0), max(histogram.high, 0.0)
 
 
-def _divergence(histogram: RangeHistogram, low: float, high: float, levels: int) -> float:
-    counts = histogram.counts.astype(np.float64)
-    first = int(np.clip(np.floor(low / histogram.width) - histogram.first_bin, 0, counts.size - 1))
-    last = int(np.clip(np.ceil(high / histogram.width) - histogram.first_bin, first + 1, counts.size))
-    inside = counts[first:last]
-    real = inside.copy()
-    real[0] += counts[:first].sum()
-    real[-1] += counts[last:].sum()
-    # Which level each bin falls into: the levels split the bins evenly.
-    level = np.arange(inside.size) * levels // inside.size
-    filled = inside > 0
-    mass = np.bincount(level, weights=inside, minlength=levels)
-    members = np.bincount(level, weights=filled, minlength=levels)
-    quantized = np.where(filled, (mass / np.maximum(members, 1))[level], 0.0)
-    return _kullback_leibler(real, quantized)
+def _divergences(histogram: RangeHistogram, lows: np.ndarray, highs: np.ndarray, levels: int) -> np.ndarray:
+    """The divergence of each pair of `lows` and `highs`, float64: sum of p log(p / q) over the bins where p > 0.
+
+    Within a level q is the same for all filled bins, so prefix sums over the bins give a level's share in one step, and
+    only the two outermost bins, which hold what was cut off too, count one by one. An outermost bin that was empty
+    before has no share in q; it costs as much as half a count there would.
+    """
+    counts = histogram.counts
+    places = [(lows / histogram.width, np.floor, 0), (highs / histogram.width, np.ceil, 1)]
+    first, after = (
+        np.clip(rounded(edge).astype(np.int64) - histogram.first_bin, least, counts.size - 1 + least)
+        for edge, rounded, least in places
+    )
+    after = np.maximum(after, first + 1)
+    wide = (after - first)[:, None]
+    # The levels split the bins evenly: bin j of the m inside is in level j * levels // m.
+    begins = first[:, None] - np.arange(levels + 1) * -wide // levels
+    before, terms_before = _before(counts), _before(_x_log(counts))
+    mass = np.diff(before[begins])
+    filled = np.diff(_before(np.sign(counts))[begins])
+    each = mass / np.maximum(filled, 1)
+    inside = mass.sum(axis=1)
+
+    everything = int(before[-1])
+    cut_low, cut_high = before[first], everything - before[after]
+    alone = after - first == 1
+    cut_low, cut_high = np.where(alone, cut_low + cut_high, cut_low), np.where(alone, 0, cut_high)
+    real = terms_before[after] - terms_before[first]
+    model = (mass * np.log(np.maximum(each, 1))).sum(axis=1)
+    total = inside.astype(np.float64)
+    for at, level, cut in ((first, 0, cut_low), (after - 1, (wide[:, 0] - 1) * levels // wide[:, 0], cut_high)):
+        held = counts[at]
+        share = np.where(held > 0, each[np.arange(len(each)), level], 0.5)
+        real += _x_log(held + cut) - _x_log(held)
+        model += cut * np.log(share)
+        total += np.where((held == 0) & (cut > 0), 0.5, 0.0)
+    with np.errstate(divide="ignore"):
+        losses = (real - model) / everything - np.log(everything) + np.log(total)
+    return np.where(inside > 0, losses, np.inf)
 
 
-def _kullback_leibler(real: np.ndarray, model: np.ndarray) -> float:
-    """Sum of p log(p / q) over the bins where p > 0; a bin that q leaves empty costs as much as half a count would."""
-    if model.sum() == 0:
-        return float("inf")
-    model = np.where((real > 0) & (model == 0), 0.5, model)
-    p, q = real / real.sum(), model / model.sum()
-    some = p > 0
-    return float(np.sum(p[some] * np.log(p[some] / q[some])))
+def _before(values: np.ndarray) -> np.ndarray:
+    """The sum of all that stand before each place, and at the end of all."""
+    sums: np.ndarray = np.concatenate([np.zeros(1, values.dtype), np.cumsum(values)])
+    return sums
+
+
+def _x_log(values: np.ndarray) -> np.ndarray:
+    terms: np.ndarray = values * np.log(np.maximum(values, 1))
+    return terms
 
 
 def _best(
