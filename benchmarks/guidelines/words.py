@@ -33,8 +33,10 @@ def filled(text: str, known: Mapping[str, str]) -> str:
 def host(record: Record, names: Sequence[str] = ("torch", "onnxruntime", "numpy")) -> str:
     """On what everything was measured."""
     machine, versions = record["host"], record["versions"]
+    count = machine["usable_cores"]
+    cores = "one usable core" if count == 1 else f"{count} usable cores"
     return (
-        f"Measured with one thread on a machine with {machine['usable_cores']} usable cores ({machine['cpu']}), "
+        f"Measured with one thread on a machine with {cores} ({machine['cpu']}), "
         f"Python {machine['python']}, " + ", ".join(f"{name} {versions[name]}" for name in names) + "."
     )
 
