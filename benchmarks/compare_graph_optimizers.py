@@ -79,7 +79,8 @@ def compare(name: str, path: Path, *, rounds: int) -> dict[str, Any]:
         challenger = _open(ours.model, Path(folder, "ours.onnx"))
         feeds = sample_feeds(challenger)
         result["plan"] = plan_memory(ours.model, {key: array.shape for key, array in feeds.items()}).as_dict()
-        for tool, simplify in {"original": _as_it_is, **TOOLS, "itself": lambda _: ours.model}.items():
+        rivals: dict[str, Simplify] = {"original": _as_it_is, **TOOLS, "itself": lambda _: ours.model}
+        for tool, simplify in rivals.items():
             try:
                 made = simplify(onnx.load(path))
             except BackendUnavailable:

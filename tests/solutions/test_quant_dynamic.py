@@ -14,7 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 from solutions.core.errors import ConfigError
 from solutions.core.measure.profiling import measure_pair
 from solutions.core.zoo.registry import embedded
-from solutions.phase2_optimization.quantization.dynamic import DynamicConfig, quantize_dynamic, to_dynamic
+from solutions.phase2_optimization.quantization.dynamic import (
+    DynamicConfig,
+    DynamicReport,
+    quantize_dynamic,
+    to_dynamic,
+)
 
 RANDOM = np.random.default_rng(0)
 _START = RANDOM.bit_generator.state
@@ -186,6 +191,43 @@ def test_a_bias_that_is_computed():
     model = _model(nodes, {"w": _weight(64, 64)}, ("n", 64))
     x = RANDOM.normal(size=(5, 64)).astype(np.float32)
     assert _sqnr(_run(model, x), _run(to_dynamic(model)[0], x)) > 30
+
+
+def _embedding(table: np.ndarray, axis: int = 0) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "x"], ["rows"], "words", axis=axis),
+            helper.make_node("ReduceMean", ["rows"], ["y"], "mean", axes=[1], keepdims=0),
+        ],
+        "embedding",
+        [helper.make_tensor_value_info("x", TensorProto.INT64, ["n", "t"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(table, "table")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_an_embedding_is_stored_in_int8_and_rows_keep_their_own_scale(per_channel, tmp_path):
+    table = RANDOM.normal(size=(500, 64)).astype(np.float32)
+    table[7] *= 1e-3  # drowns under one scale for all
+    table[8] = 0
+    model = _embedding(table)
+    onnx.save(model, tmp_path / "float.onnx")
+    report = quantize_dynamic(model, tmp_path / "int8.onnx", DynamicConfig(per_channel=per_channel))
+    assert report.quantized == ("words",)
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.29 * (tmp_path / "float.onnx").stat().st_size
+    common, small, zero = np.int64([[0, 499, -1], [1, 2, 3]]), np.int64([[7]]), np.int64([[8, 8]])
+    assert _sqnr(_run(model, common), _run(tmp_path / "int8.onnx", common)) > 35
+    assert (_sqnr(_run(model, small), _run(tmp_path / "int8.onnx", small)) > 35) == per_channel
+    np.testing.assert_array_equal(_run(tmp_path / "int8.onnx", zero), np.zeros((1, 64), np.float32))
+
+
+def test_a_gather_that_looks_up_no_rows_of_a_stored_table_is_no_candidate():
+    table = RANDOM.normal(size=(64, 64)).astype(np.float32)
+    for model in (_embedding(table, axis=1), _embedding(table[..., None]), _embedding(table.astype(np.int64))):
+        assert to_dynamic(model)[1] == DynamicReport((), {})
+    assert to_dynamic(_embedding(table[:4]))[1].kept == {"words": "it has only 256 weights"}
 
 
 def test_what_stays_in_float_and_why():

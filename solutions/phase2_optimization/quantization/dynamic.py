@@ -1,8 +1,9 @@
 """Dynamic INT8: weights become integers ahead of time, activations at run time, by the range of each very tensor.
 
 No calibration, no data. Each call pays for finding that range, so it is worth it where weights dominate: MatMul and
-Gemm (linear layers, attention's projections) and LSTM. A convolution does too little work per activation for that: ONNX
-Runtime's ConvInteger is slower than float, so convolutions are left to static quantization.
+Gemm (linear layers, attention's projections) and LSTM. The table of an embedding (Gather) is stored in int8 too, with a
+scale per row, and only rows that are looked up become floats again: that saves memory, not time. A convolution does too
+little work per activation: ONNX Runtime's ConvInteger is slower than float, so it is left to static quantization.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from solutions.phase2_optimization.quantization.preparation import prepare
 from solutions.phase2_optimization.quantization.saving import save_model
 from solutions.phase2_optimization.quantization.static import needs_reduced_range
 
-OPS = ("MatMul", "Gemm", "LSTM")
+OPS = ("MatMul", "Gemm", "LSTM", "Gather")
 _CONTRIB = "com.microsoft"
+_WEIGHTS = {"LSTM": slice(1, 3), "Gather": slice(0, 1)}  # which inputs; of all others the second
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class DynamicConfig:
     """What to quantize.
 
     Attributes:
-        ops: of MatMul, Gemm and LSTM.
+        ops: of MatMul, Gemm, LSTM and Gather.
         keep_float: names of nodes that stay in float.
         per_channel: one weight scale per output channel; as fast, and more accurate.
         reduce_range: 7-bit weights, for x86 processors without VNNI, whose 16-bit sums saturate; None looks.
@@ -61,7 +63,7 @@ class DynamicConfig:
 
 @dataclass(frozen=True, slots=True)
 class DynamicReport:
-    """Names of the nodes that compute in integers, and name -> reason of those of the chosen kinds that do not."""
+    """Names of the nodes whose weights are integers, and name -> reason of those of the chosen kinds that stay."""
 
     quantized: tuple[str, ...]
     kept: Mapping[str, str]
@@ -99,7 +101,7 @@ def to_dynamic(
     writer = _Writer(model.graph, config)
     quantized: list[str] = []
     kept: dict[str, str] = {}
-    for node in [node for node in model.graph.node if node.op_type in config.ops]:
+    for node in [node for node in model.graph.node if node.op_type in config.ops and not writer.is_indexing(node)]:
         reason = "asked for" if node.name in config.keep_float else writer.refusal(node)
         if reason:
             kept[node.name] = reason
@@ -126,9 +128,16 @@ class _Writer:
         self._stored: dict[tuple[Any, ...], tuple[str, str, str]] = {}
         self._reduce = needs_reduced_range() if config.reduce_range is None else config.reduce_range
 
+    def is_indexing(self, node: NodeProto) -> bool:
+        """True for a Gather that looks up no rows of a stored float table: shapes and activations are indexed so."""
+        if node.op_type != "Gather":
+            return False
+        table = self._wiring.value(node.input[0]) if node.input[0] in self._wiring.constants else None
+        return table is None or table.dtype.kind != "f" or table.ndim != 2 or attribute(node, "axis", 0) != 0
+
     def refusal(self, node: NodeProto) -> str:
         """Why this node cannot be quantized, "" when it can."""
-        weights = node.input[1:3] if node.op_type == "LSTM" else node.input[1:2]
+        weights = node.input[_WEIGHTS.get(node.op_type, slice(1, 2))]
         if not self._wiring.constants.issuperset(weights):
             return "both operands are activations" if node.op_type != "LSTM" else "its weights are no constants"
         arrays = [self._wiring.value(name) for name in weights]
@@ -148,10 +157,7 @@ class _Writer:
 
     def replace(self, node: NodeProto) -> None:
         """Put integer nodes in place of this one; its outputs keep their names."""
-        if node.op_type == "LSTM":
-            self._lstm(node)
-        else:
-            self._product(node)
+        {"LSTM": self._lstm, "Gather": self._rows}.get(node.op_type, self._product)(node)
         self._graph.node.remove(node)
 
     def _product(self, node: NodeProto) -> None:
@@ -181,6 +187,21 @@ class _Writer:
         new = helper.make_node("DynamicQuantizeLSTM", inputs, node.output, f"{node.name}_int8", domain=_CONTRIB)
         new.attribute.extend(item for item in node.attribute if item.name != "layout")
         self._graph.node.append(new)
+
+    def _rows(self, node: NodeProto) -> None:
+        """Gather the codes and their scales, and multiply."""
+        key = (node.input[0], "Gather")
+        if key not in self._stored:
+            table = self._wiring.value(node.input[0])
+            params = weight_params(table, axis=0 if self._config.per_channel else None)
+            scale = params.scale.reshape(-1, 1) if self._config.per_channel else params.scale
+            self._stored[key] = self._keep(node.input[0], quantize(table, params), scale, params)
+        codes, scales, _ = self._stored[key]
+        if self._config.per_channel:
+            scales = self._node("Gather", [scales, node.input[1]], f"{node.name}_scales", axis=0)
+        picked = self._node("Gather", [codes, node.input[1]], node.name, axis=0)
+        wide = self._node("Cast", [picked], node.name, to=TensorProto.FLOAT)
+        self._node("Mul", [wide, scales], node.name, output=node.output[0])
 
     def _weight(self, name: str, transposed: bool, alpha: float) -> tuple[str, str, str]:
         """Names of codes, scale and zero point of a weight [inputs, outputs]."""
