@@ -1,4 +1,4 @@
-"""What both benchmarks print and draw: tables for the terminal, one page with the accuracy-against-latency plot."""
+"""The frame of both benchmarks: where results go, what their tables say, the page with accuracy against latency."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from solutions.core.scripts import write_json
 from solutions.phase2_optimization.quantization.judges import Drop
 
 
-class _Record(Protocol):
+class _Measured(Protocol):
     def as_dict(self) -> dict[str, Any]: ...
 
 
@@ -102,7 +102,7 @@ def headlines(source: Source, task: Task, args: argparse.Namespace, *bounds: str
 
 
 def write_record(
-    path: str, schema: str, args: argparse.Namespace, metric: str, rows: Sequence[_Record], not_run: Sequence[NotRun]
+    path: str, schema: str, args: argparse.Namespace, metric: str, rows: Sequence[_Measured], not_run: Sequence[NotRun]
 ) -> None:
     """The JSON record: host, versions, the arguments, and every row.
 

@@ -64,19 +64,18 @@ def _with_zero(histogram: RangeHistogram) -> tuple[float, float]:
 
 
 def _divergences(histogram: RangeHistogram, lows: np.ndarray, highs: np.ndarray, levels: int) -> np.ndarray:
-    """The divergence of each pair of `lows` and `highs`, float64: sum of p log(p / q) over the bins where p > 0.
+    """The divergence of each pair of `lows` and `highs`, each [cuts]: sum of p log(p / q) over the bins where p > 0.
+
+    What comes back is float64 [cuts]; infinite where a cut leaves nothing inside.
 
     Within a level q is the same for all filled bins, so prefix sums over the bins give a level's share in one step, and
     only the two outermost bins, which hold what was cut off too, count one by one. An outermost bin that was empty
     before has no share in q; it costs as much as half a count there would.
     """
     counts = histogram.counts
-    places = [(lows / histogram.width, np.floor, 0), (highs / histogram.width, np.ceil, 1)]
-    first, after = (
-        np.clip(rounded(edge).astype(np.int64) - histogram.first_bin, least, counts.size - 1 + least)
-        for edge, rounded, least in places
-    )
-    after = np.maximum(after, first + 1)
+    begin, end = np.floor(lows / histogram.width).astype(np.int64), np.ceil(highs / histogram.width).astype(np.int64)
+    first = np.clip(begin - histogram.first_bin, 0, counts.size - 1)
+    after = np.clip(end - histogram.first_bin, first + 1, counts.size)
     wide = (after - first)[:, None]
     # The levels split the bins evenly: bin j of the m inside is in level j * levels // m.
     begins = first[:, None] - np.arange(levels + 1) * -wide // levels

@@ -17,7 +17,7 @@ import onnx
 from solutions.core.errors import ConfigError
 from solutions.core.tensors import Model
 from solutions.phase2_optimization.compilation.optimizer import OptimizerConfig, optimize
-from solutions.phase2_optimization.quantization.dynamic import DynamicConfig, to_dynamic
+from solutions.phase2_optimization.quantization.dynamic import OPS, DynamicConfig, to_dynamic
 from solutions.phase2_optimization.quantization.half import HalfConfig, to_half
 from solutions.phase2_optimization.quantization.saving import save_model
 from solutions.phase2_optimization.quantization.static_config import StaticConfig
@@ -133,7 +133,7 @@ class Workshop:
         if kind == "int8-dynamic":
             model, report = to_dynamic(graph, DynamicConfig())
             if not report.quantized:
-                raise ConfigError("it has no MatMul, Gemm or LSTM to quantize dynamically")
+                raise ConfigError(f"it has no {', '.join(OPS)} to quantize dynamically")
             return model
         calibration = list(self._samples.calibration)
         if kind == "fp16":
