@@ -81,8 +81,8 @@ def test_a_clock_patched_at_import_is_found_and_put_back(course):
 
 
 def test_memory_of_all_processes_together_is_watched(course):
-    # each stays below the kernel's limit for one process
-    eater = "import multiprocessing, time\ndef eat():\n    kept = bytearray(b'x' * (200 << 20))\n    time.sleep(30)\n"
+    # each stays below the kernel's limit for one process, at its peak too: nothing is copied
+    eater = "import multiprocessing, time\ndef eat():\n    kept = bytearray(b'x') * (200 << 20)\n    time.sleep(30)\n"
     body = "for _ in range(3):\n    multiprocessing.get_context('fork').Process(target=eat).start()\ntime.sleep(30)"
     limits = replace(tiny.QUICK, test_s=20, memory_bytes=500 << 20)
     phase = tiny.grade(tiny.submit(course, double(body, eater)), limits=limits)
